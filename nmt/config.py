@@ -1,0 +1,363 @@
+"""The configuration of an experiment: frozen dataclasses, one a concern.
+
+A configuration is written in a Python file that ends in `config = Config(...)`, changed by flags,
+and kept as JSON in a run's folder. Reading the JSON executes nothing.
+"""
+
+import argparse
+import dataclasses
+import json
+import re
+import runpy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import pydantic
+import tyro
+
+NUM_SPECIAL_IDS = 4
+"""Padding, begin, end and unknown: the ids that every vocabulary holds beside its pieces."""
+
+NUM_BYTES = 256
+"""Pieces that byte fallback adds to every vocabulary, so that no text is unknown."""
+
+
+class InputError(ValueError):
+    """A mistake in what the user gave: shown as one line, without a traceback, exit status 2."""
+
+
+def _check(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where sentence pairs come from: a TFDS builder, text files, or the embedded grammar."""
+
+    # Language translated from, as in the files' names: `de`.
+    source_language: str
+    # Language translated into: `en`.
+    target_language: str
+    # Folder of {train,dev,test}.{language}, plain or .gz. Without it, without files and without
+    # tfds-name the embedded English-Portuguese grammar is used.
+    path: str | None = None
+    # Source file and target file of the training split, in place of the folder's.
+    train_files: tuple[str, str] | None = None
+    # Source file and target file of the development split, in place of the folder's.
+    dev_files: tuple[str, str] | None = None
+    # Source file and target file of the test split, in place of the folder's.
+    test_files: tuple[str, str] | None = None
+    # TFDS builder with a Translation feature: `ted_hrlr_translate/pt_to_en`.
+    tfds_name: str | None = None
+    # Folder of prepared TFDS data; None is TFDS's own.
+    tfds_data_dir: str | None = None
+    # Pairs of the embedded corpus in train, dev and test.
+    grammar_sizes: tuple[int, int, int] = (20_000, 500, 500)
+    # Pieces in a row of packed training sentences, source side, end piece counted; a longer
+    # sentence is left out of training.
+    max_source_length: int = 128
+    # The same for the target side.
+    max_target_length: int = 128
+
+    def __post_init__(self) -> None:
+        for field in ("source_language", "target_language"):
+            _check(
+                re.fullmatch(r"[\w-]+", getattr(self, field)) is not None,
+                f"data.{field} is {getattr(self, field)!r}; expected a language code such as 'de'",
+            )
+        for field in ("max_source_length", "max_target_length"):
+            _check(getattr(self, field) >= 2, f"data.{field} must be at least 2")
+        _check(
+            all(size >= 1 for size in self.grammar_sizes),
+            f"data.grammar_sizes is {self.grammar_sizes}; each split needs at least one pair",
+        )
+        files = (self.train_files, self.dev_files, self.test_files)
+        _check(
+            self.tfds_name is None or (self.path is None and files == (None, None, None)),
+            "data.tfds_name and data.path (or files) are both given; give one source of data",
+        )
+        _check(
+            self.path is not None or None not in files or files == (None, None, None),
+            "data.train_files, data.dev_files and data.test_files must all be given where "
+            "data.path is not",
+        )
+
+
+@dataclass(frozen=True)
+class TokenizerConfig:
+    """SentencePiece, trained on the training side only."""
+
+    # Pieces in a vocabulary, special ids and the 256 bytes counted. Data that cannot fill it gets a
+    # smaller one.
+    vocab_size: int = 8000
+    # One vocabulary, and one embedding table, for both languages.
+    shared: bool = True
+    # Smoothness of subword sampling on training sentences (Kudo 2018, section 3.2): 0.1 is common,
+    # smaller is more random; None segments each sentence in its best way.
+    sampling_alpha: float | None = None
+
+    def __post_init__(self) -> None:
+        least = NUM_SPECIAL_IDS + NUM_BYTES
+        _check(
+            self.vocab_size > least,
+            f"tokenizer.vocab_size is {self.vocab_size}; the {NUM_SPECIAL_IDS} special ids and "
+            f"{NUM_BYTES} bytes alone take {least}",
+        )
+        _check(
+            self.sampling_alpha is None or self.sampling_alpha > 0,
+            "tokenizer.sampling_alpha must be positive",
+        )
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """Vaswani et al. 2017; the defaults are its base model (Table 3)."""
+
+    # Width of embeddings and layers (d_model).
+    emb_dim: int = 512
+    # Layers in the encoder, and again in the decoder (N).
+    num_layers: int = 6
+    # Attention heads in each layer (h).
+    num_heads: int = 8
+    # Width of a head's queries and keys (d_k); None is emb_dim / num_heads.
+    key_dim: int | None = None
+    # Width of a head's values (d_v); None is emb_dim / num_heads.
+    value_dim: int | None = None
+    # Width inside the feed-forward sub-layers (d_ff).
+    mlp_dim: int = 2048
+    # Share of each sub-layer's output and of the embedded sums set to zero (P_drop).
+    dropout_rate: float = 0.1
+    # Rows of a learned position table (Table 3, row E); None is sinusoids (section 3.5).
+    learned_positions: int | None = None
+    # Layer normalisation after each residual sum, as in the paper, or before each sub-layer.
+    norm: Literal["post", "pre"] = "post"
+    # Type of activations; parameters, softmax and loss are float32 always.
+    compute_dtype: Literal["float32", "bfloat16"] = "float32"
+
+    def __post_init__(self) -> None:
+        for field in ("emb_dim", "num_layers", "num_heads", "mlp_dim"):
+            _check(getattr(self, field) >= 1, f"model.{field} must be at least 1")
+        _check(
+            self.emb_dim % self.num_heads == 0 or None not in (self.key_dim, self.value_dim),
+            f"model.emb_dim {self.emb_dim} is not a multiple of model.num_heads {self.num_heads}; "
+            "change one, or give model.key_dim and model.value_dim",
+        )
+        for field in ("key_dim", "value_dim", "learned_positions"):
+            _check((getattr(self, field) or 1) >= 1, f"model.{field} must be at least 1")
+        _check(self.emb_dim % 2 == 0, f"model.emb_dim {self.emb_dim} is odd; sinusoids need pairs")
+        _check(0 <= self.dropout_rate < 1, "model.dropout_rate must lie in [0, 1)")
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Adam, with the schedule of Vaswani et al. 2017, section 5.3."""
+
+    # Largest learning rate, reached after warm-up; None is the paper's emb_dim^-0.5 ·
+    # warmup_steps^-0.5.
+    learning_rate: float | None = None
+    # Steps over which the rate grows linearly from zero.
+    warmup_steps: int = 4000
+    # After warm-up: fall as 1/sqrt(step), as in the paper, or in a line to zero at the last step.
+    schedule: Literal["inverse_sqrt", "linear"] = "inverse_sqrt"
+    # Decay of the mean of gradients.
+    beta1: float = 0.9
+    # Decay of the mean of squared gradients.
+    beta2: float = 0.98
+    # Added to the root of the mean of squares.
+    epsilon: float = 1e-9
+    # Largest global norm of the gradient, a longer one is scaled down to it; None never clips.
+    clip_norm: float | None = None
+
+    def __post_init__(self) -> None:
+        _check((self.learning_rate or 1) > 0, "optimizer.learning_rate must be positive")
+        _check((self.clip_norm or 1) > 0, "optimizer.clip_norm must be positive")
+        _check(self.warmup_steps >= 1, "optimizer.warmup_steps must be at least 1")
+        for field in ("beta1", "beta2"):
+            _check(0 <= getattr(self, field) < 1, f"optimizer.{field} must lie in [0, 1)")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How long, how much at a time, and what is kept."""
+
+    # Optimizer steps in all.
+    num_steps: int
+    # Target positions in an optimizer step, over all devices and micro-batches: a multiple of
+    # data.max_target_length.
+    batch_tokens: int
+    # Parts that each device takes its share of a batch in, adding up their gradients: more of them
+    # need less memory.
+    micro_batches: int = 1
+    # Probability spread evenly over the vocabulary in the training loss (section 5.4).
+    label_smoothing: float = 0.1
+    # Seed of parameters, dropout, the order of the data and subword sampling.
+    seed: int = 0
+    # Steps between two records of the training loss.
+    log_every_steps: int = 50
+    # Steps between two evaluations on dev: loss, and greedy translations for BLEU and chrF.
+    eval_every_steps: int = 1000
+    # Steps between two checkpoints: the most work that an interruption can lose. The last one and
+    # the one with the best dev BLEU are kept.
+    save_every_steps: int = 500
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            if field.name not in ("seed", "label_smoothing"):
+                _check(getattr(self, field.name) >= 1, f"training.{field.name} must be at least 1")
+        _check(0 <= self.seed < 2**32, "training.seed must lie in [0, 2^32)")
+        _check(0 <= self.label_smoothing < 1, "training.label_smoothing must lie in [0, 1)")
+
+
+@dataclass(frozen=True)
+class DecodingConfig:
+    """How a trained model translates unless the caller says otherwise."""
+
+    # Hypotheses kept a sentence; 1 is greedy.
+    beam_size: int = 4
+    # Power α of the length normalisation ((5 + |Y|) / 6)^α (Wu et al. 2016, equation 14).
+    length_penalty: float = 0.6
+    # Pieces of the longest source sentence that is translated whole, end piece counted.
+    max_source_length: int = 256
+    # Source positions translated at once on each device.
+    batch_tokens: int = 2048
+
+    def __post_init__(self) -> None:
+        for field in ("beam_size", "max_source_length", "batch_tokens"):
+            _check(getattr(self, field) >= 1, f"decoding.{field} must be at least 1")
+        _check(self.length_penalty >= 0, "decoding.length_penalty must not be negative")
+
+
+@dataclass(frozen=True)
+class Config:
+    """One experiment."""
+
+    data: DataConfig
+    training: TrainingConfig
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    model: TransformerConfig = TransformerConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    decoding: DecodingConfig = DecodingConfig()
+
+    # Applies to the nested dataclasses too: no unknown field, no "4" where 4 is meant.
+    __pydantic_config__: ClassVar = pydantic.ConfigDict(extra="forbid", strict=True)
+
+    def __post_init__(self) -> None:
+        training, optimizer = self.training, self.optimizer
+        _check(
+            optimizer.warmup_steps <= training.num_steps,
+            f"optimizer.warmup_steps {optimizer.warmup_steps} is longer than training.num_steps "
+            f"{training.num_steps}",
+        )
+        length = self.data.max_target_length
+        _check(
+            training.batch_tokens % length == 0,
+            f"training.batch_tokens {training.batch_tokens} is not a multiple of "
+            f"data.max_target_length {length}",
+        )
+        needed = max(
+            self.data.max_source_length,
+            self.data.max_target_length,
+            max_target_length(self.decoding.max_source_length),
+        )
+        _check(
+            (self.model.learned_positions or needed) >= needed,
+            f"model.learned_positions {self.model.learned_positions} is less than the {needed} "
+            "that data.max_*_length and decoding.max_source_length + 50 ask for",
+        )
+
+
+def max_target_length(source_length: int) -> int:
+    """Longest translation of a source of that many pieces (Vaswani et al. 2017, section 6.1)."""
+    return source_length + 50
+
+
+_JSON: pydantic.TypeAdapter[Config] = pydantic.TypeAdapter(Config)
+
+
+def to_json(config: Config) -> str:
+    """The configuration as JSON, every field written out."""
+    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
+
+
+def from_json(text: str, where: str = "config.json") -> Config:
+    """Reads what `to_json` wrote, without executing anything.
+
+    Raises:
+      InputError: the text is not JSON, or a field is unknown, missing, of the wrong type or
+        impossible; the message begins with `where`.
+    """
+    try:
+        return _JSON.validate_json(text)
+    except pydantic.ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(map(str, first["loc"]))
+        found = "" if first["type"] in ("missing", "value_error") else f", found {first['input']!r}"
+        message = first["msg"].removeprefix("Value error, ")
+        raise InputError(f"{where}: {field and field + ': '}{message}{found}") from None
+
+
+def load_config(path: str | Path) -> Config:
+    """Runs a configuration file and returns its `config`, types checked.
+
+    Raises:
+      InputError: the file is missing, fails, or does not end in `config = Config(...)`.
+    """
+    try:
+        config = runpy.run_path(str(path)).get("config")
+    except InputError:
+        raise  # from a configuration that this one builds on
+    except Exception as error:
+        raise InputError(f"{path}: {type(error).__name__}: {error}") from error
+    if not isinstance(config, Config):
+        raise InputError(f"{path}: ends without `config = Config(...)`")
+    return from_json(to_json(config), str(path))
+
+
+def differences(old: Config, new: Config) -> Iterator[tuple[str, Any, Any]]:
+    """Yields (field, old value, new value) for every field in which two configurations differ."""
+    for group in dataclasses.fields(Config):
+        before, after = getattr(old, group.name), getattr(new, group.name)
+        for field in dataclasses.fields(before):
+            pair = getattr(before, field.name), getattr(after, field.name)
+            if pair[0] != pair[1]:
+                yield f"{group.name}.{field.name}", *pair
+
+
+@dataclass(frozen=True)
+class _CommandLine(Config):
+    """Train a translator, or go on training it where it stopped."""
+
+    # File with the configuration; the flags below change single fields of it.
+    config: str = ""
+    # Folder of the run: checkpoints, metrics, pictures.
+    workdir: str = ""
+
+
+def parse_command_line(args: Sequence[str] | None, default: str | Path) -> tuple[Config, Path]:
+    """Parses the command line of `train.py`: a configuration file, a run's folder, and any field.
+
+    Args:
+      args: the arguments; None reads `sys.argv`.
+      default: the configuration file when none is named.
+
+    Returns:
+      The configuration and the run's folder, by default `runs/<name of the configuration>`.
+
+    Raises:
+      SystemExit: status 2 and a message for a mistake in a flag, status 0 after --help.
+      InputError: a mistake in the configuration file.
+    """
+    # The file is read first, so that --help shows its values as the defaults.
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--config", default=str(default))
+    path = first.parse_known_args(args)[0].config
+    groups = vars(load_config(path))
+    parsed = tyro.cli(
+        _CommandLine,
+        default=_CommandLine(**groups, config=path, workdir=f"runs/{Path(path).stem}"),
+        args=args,
+    )
+    return Config(**{group: getattr(parsed, group) for group in groups}), Path(parsed.workdir)
