@@ -1,0 +1,158 @@
+"""SentencePiece: train, save, encode, decode, and the special ids.
+
+SentencePiece (Kudo and Richardson 2018) with the unigram model (Kudo 2018) and byte fallback, so
+that every text has ids and no id sequence is without text.
+"""
+
+import io
+import re
+import zipfile
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from typing import Any
+
+import sentencepiece
+
+from nmt.config import InputError, TokenizerConfig
+
+_SPECIAL: dict[str, Any] = {"pad_id": 0, "bos_id": 1, "eos_id": 2, "unk_id": 3}
+_NOT_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+def clean(text: str) -> str:
+    """Replaces what is not text by spaces: control characters, line separators, byte-order marks.
+
+    What cleaned text becomes is one line. Lone surrogates, which UTF-8 cannot hold, become U+FFFD.
+    """
+    return _SURROGATES.sub("\ufffd", _NOT_TEXT.sub(" ", text))
+
+
+class Tokenizer:
+    """One vocabulary for both languages, or one each.
+
+    Attributes:
+      source: the SentencePiece processor of the source language.
+      target: that of the target language; the same object when the vocabulary is shared.
+      pad_id: fills rows.
+      bos_id: begins the decoder's input.
+      eos_id: ends every encoded sentence.
+      unk_id: stands for what the vocabulary lacks; with byte fallback, never produced.
+    """
+
+    def __init__(self, models: Sequence[bytes]) -> None:
+        """Takes one serialised SentencePiece model, or two: source and target."""
+        try:
+            processors = [sentencepiece.SentencePieceProcessor(model_proto=m) for m in models]
+        except RuntimeError as error:
+            raise InputError(f"not a SentencePiece model: {error}") from None
+        self._models = tuple(models)
+        self.source, self.target = processors[0], processors[-1]
+        ids = [{name: getattr(p, name)() for name in _SPECIAL} for p in processors]
+        if min(ids[0].values()) < 0 or ids[0] != ids[-1]:
+            raise InputError(f"special ids {ids}: expected four, the same on both sides")
+        self.pad_id, self.bos_id, self.eos_id, self.unk_id = ids[0].values()
+
+    @property
+    def shared(self) -> bool:
+        """Whether both languages have one vocabulary."""
+        return self.source is self.target
+
+    @property
+    def vocab_sizes(self) -> tuple[int, int]:
+        """Pieces of the source and of the target vocabulary, special ids counted."""
+        return self.source.get_piece_size(), self.target.get_piece_size()
+
+    def encode_source(self, texts: Sequence[str]) -> list[list[int]]:
+        """Encodes source sentences, each ended by the end id."""
+        return self._encode(self.source, texts)
+
+    def encode_target(self, texts: Sequence[str]) -> list[list[int]]:
+        """Encodes target sentences, each ended by the end id."""
+        return self._encode(self.target, texts)
+
+    def sample_pair(self, source: str, target: str, alpha: float, seed: int) -> list[list[int]]:
+        """Draws one segmentation of either side (Kudo 2018, section 3.2), a function of the seed.
+
+        SentencePiece's generator is global and cannot be read: it is seeded before each pair.
+        """
+        sentencepiece.set_random_generator_seed(seed)
+        return [
+            [
+                *processor.encode(clean(text), enable_sampling=True, alpha=alpha, nbest_size=-1),
+                self.eos_id,
+            ]
+            for processor, text in ((self.source, source), (self.target, target))
+        ]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Turns target ids into one line of text; special ids vanish."""
+        return clean(self.target.decode(list(map(int, ids)))).strip()
+
+    def to_bytes(self) -> bytes:
+        """Serialises: a shared vocabulary as SentencePiece's own file, two as a zip of such."""
+        if self.shared:
+            return self._models[0]
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            for side, model in zip(("source", "target"), self._models, strict=True):
+                archive.writestr(zipfile.ZipInfo(f"{side}.model"), model)
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Tokenizer":
+        """Reads what `to_bytes` wrote.
+
+        Raises:
+          InputError: the bytes are not SentencePiece models.
+        """
+        if not data.startswith(b"PK"):
+            return cls([data])
+        try:
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                return cls([archive.read(f"{side}.model") for side in ("source", "target")])
+        except (zipfile.BadZipFile, KeyError) as error:
+            raise InputError(f"not a zip of source.model and target.model: {error}") from None
+
+    def _encode(
+        self, processor: sentencepiece.SentencePieceProcessor, texts: Sequence[str]
+    ) -> list[list[int]]:
+        cleaned = [clean(text) for text in texts]
+        return [[*ids, self.eos_id] for ids in processor.encode(cleaned, num_threads=-1)]
+
+
+def train(config: TokenizerConfig, source: Sequence[str], target: Sequence[str]) -> Tokenizer:
+    """Trains the vocabulary, or the two vocabularies, of a training corpus.
+
+    Data that cannot fill `vocab_size` gets a smaller vocabulary.
+
+    Raises:
+      InputError: `vocab_size` is too small for the characters of the data.
+    """
+    if config.shared:
+        return Tokenizer([_train(config, chain(source, target))])
+    return Tokenizer([_train(config, source), _train(config, target)])
+
+
+def _train(config: TokenizerConfig, texts: Iterable[str]) -> bytes:
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=map(clean, texts),
+            model_writer=model,
+            vocab_size=config.vocab_size,
+            hard_vocab_limit=False,
+            byte_fallback=True,
+            max_sentence_length=2**30,  # the default leaves longer lines out without a word
+            minloglevel=2,
+            **_SPECIAL,
+        )
+    except RuntimeError as error:
+        needed = re.search(r"required_chars\. \d+ vs (\d+)", str(error))
+        if needed is None:
+            raise
+        raise InputError(
+            f"tokenizer.vocab_size is {config.vocab_size}; the special ids, bytes and characters "
+            f"of this training data alone take {needed[1]}: give a larger one"
+        ) from None
+    return model.getvalue()
