@@ -1,0 +1,374 @@
+"""The Transformer (Vaswani et al. 2017, https://arxiv.org/abs/1706.03762) in Linen.
+
+Modules hold parameters; the arithmetic of attention is in `nmt.models.attention`.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Bool, Float, Int
+
+from nmt.config import TransformerConfig
+from nmt.models.attention import (
+    attend,
+    attention_weights,
+    causal_mask,
+    segment_mask,
+    sinusoidal_positions,
+)
+
+KeyValue = tuple[Float[Array, "*B S N H"], Float[Array, "*B S N H2"]]
+
+
+class Memory(NamedTuple):
+    """What the encoder hands to the decoder."""
+
+    states: Float[Array, "B S D"]
+    segments: Int[Array, "B S"]
+
+
+class Constants(NamedTuple):
+    """What all decoding steps of a sentence share: one row a sentence, never moved."""
+
+    keys_values: tuple[KeyValue, ...]  # of cross-attention, one pair a layer: [B, S, N, H]
+    mask: Bool[Array, "B 1 1 S"]
+
+
+class Cache(NamedTuple):
+    """What a decoding step adds to: one row a hypothesis."""
+
+    keys_values: tuple[KeyValue, ...]  # of self-attention, one pair a layer: [B, K, T, N, H]
+    position: Int[Array, ""]  # steps taken so far, the same for all hypotheses
+
+
+class Attention(nn.Module):
+    """Multi-head attention (section 3.2.2): projections around `nmt.models.attention`."""
+
+    config: TransformerConfig
+
+    def setup(self) -> None:
+        config, heads = self.config, self.config.num_heads
+        key_dim = config.key_dim or config.emb_dim // heads
+        value_dim = config.value_dim or config.emb_dim // heads
+        self.query = _projection((heads, key_dim), config)
+        self.key = _projection((heads, key_dim), config)
+        self.value = _projection((heads, value_dim), config)
+        self.output = _projection(config.emb_dim, config, axis=(-2, -1))
+
+    def keys_values(self, x: Float[Array, "*B S D"]) -> KeyValue:
+        """Projects what is attended to."""
+        return self.key(x), self.value(x)
+
+    def __call__(
+        self, x: Float[Array, "*B T D"], keys_values: KeyValue, mask: Bool[Array, "..."]
+    ) -> tuple[Float[Array, "*B T D"], Float[Array, "*B N T S"]]:
+        """Attends from x; returns the output and the weights."""
+        key, value = keys_values
+        weights = attention_weights(self.query(x), key, mask)
+        return self.output(attend(weights, value)), weights
+
+
+class FeedForward(nn.Module):
+    """max(0, x W₁ + b₁) W₂ + b₂ (section 3.3, equation 2)."""
+
+    config: TransformerConfig
+
+    def setup(self) -> None:
+        self.inner = _projection(self.config.mlp_dim, self.config, use_bias=True)
+        self.outer = _projection(self.config.emb_dim, self.config, use_bias=True)
+
+    def __call__(self, x: Float[Array, "*B T D"]) -> Float[Array, "*B T D"]:
+        """Applies the two layers to each position."""
+        return self.outer(nn.relu(self.inner(x)))
+
+
+class Residual(nn.Module):
+    """The connection around a sub-layer (section 5.4), normalised after it or before it.
+
+    After: norm(x + dropout(sublayer(x))), as written. Before: x + dropout(sublayer(norm(x))).
+    """
+
+    config: TransformerConfig
+
+    def setup(self) -> None:
+        self.norm = _layer_norm(self.config)
+        self.dropout = nn.Dropout(self.config.dropout_rate)
+
+    def enter(self, x: Float[Array, "*B T D"]) -> Float[Array, "*B T D"]:
+        """Returns what the sub-layer reads."""
+        return self.norm(x) if self.config.norm == "pre" else x
+
+    def leave(
+        self, x: Float[Array, "*B T D"], output: Float[Array, "*B T D"], deterministic: bool
+    ) -> Float[Array, "*B T D"]:
+        """Joins what came in with what the sub-layer made of it."""
+        x = x + self.dropout(output, deterministic=deterministic)
+        return self.norm(x) if self.config.norm == "post" else x
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention, then the feed-forward network (section 3.1)."""
+
+    config: TransformerConfig
+
+    def setup(self) -> None:
+        self.attention = Attention(self.config)
+        self.attention_residual = Residual(self.config)
+        self.feed_forward = FeedForward(self.config)
+        self.feed_forward_residual = Residual(self.config)
+
+    def __call__(
+        self, x: Float[Array, "B S D"], mask: Bool[Array, "B 1 S S"], deterministic: bool
+    ) -> tuple[Float[Array, "B S D"], Float[Array, "B N S S"]]:
+        """Returns the layer's output and its attention weights."""
+        h = self.attention_residual.enter(x)
+        h, weights = self.attention(h, self.attention.keys_values(h), mask)
+        x = self.attention_residual.leave(x, h, deterministic)
+        h = self.feed_forward(self.feed_forward_residual.enter(x))
+        return self.feed_forward_residual.leave(x, h, deterministic), weights
+
+
+class DecoderLayer(nn.Module):
+    """Self-attention, attention to the memory, then the feed-forward network (section 3.1)."""
+
+    config: TransformerConfig
+
+    def setup(self) -> None:
+        self.attention = Attention(self.config)
+        self.attention_residual = Residual(self.config)
+        self.cross_attention = Attention(self.config)
+        self.cross_attention_residual = Residual(self.config)
+        self.feed_forward = FeedForward(self.config)
+        self.feed_forward_residual = Residual(self.config)
+
+    def __call__(
+        self,
+        x: Float[Array, "B T D"],
+        memory: Float[Array, "B S D"],
+        mask: Bool[Array, "B 1 T T"],
+        cross_mask: Bool[Array, "B 1 T S"],
+        deterministic: bool,
+    ) -> tuple[Float[Array, "B T D"], Float[Array, "B N T T"], Float[Array, "B N T S"]]:
+        """Returns the layer's output, its self-attention and its cross-attention weights."""
+        h = self.attention_residual.enter(x)
+        h, weights = self.attention(h, self.attention.keys_values(h), mask)
+        x = self.attention_residual.leave(x, h, deterministic)
+        x, cross_weights = self._attend_to_memory(
+            x, self.cross_attention.keys_values(memory), cross_mask, deterministic
+        )
+        return x, weights, cross_weights
+
+    def memory_keys_values(self, memory: Float[Array, "B S D"]) -> KeyValue:
+        """Projects the memory once for all steps of a translation."""
+        return self.cross_attention.keys_values(memory)
+
+    def step(
+        self,
+        x: Float[Array, "B K D"],
+        memory: KeyValue,
+        cross_mask: Bool[Array, "B 1 1 S"],
+        cache: KeyValue,
+        position: Int[Array, ""],
+    ) -> tuple[Float[Array, "B K D"], KeyValue]:
+        """Runs the layer for one position of each hypothesis.
+
+        The K hypotheses of a sentence attend to its memory as K positions would, so the memory is
+        never tiled. In self-attention each has keys of its own: its length is 1 there.
+        """
+        h = self.attention_residual.enter(x)[:, :, None]
+        new = self.attention.keys_values(h)
+        key, value = (
+            jax.lax.dynamic_update_slice_in_dim(old, row, position, axis=2)
+            for old, row in zip(cache, new, strict=True)
+        )
+        seen = jnp.arange(key.shape[2]) <= position
+        h, _ = self.attention(h, (key, value), seen[None, None, None, None])
+        x = self.attention_residual.leave(x, h[:, :, 0], deterministic=True)
+        x, _ = self._attend_to_memory(x, memory, cross_mask, deterministic=True)
+        return x, (key, value)
+
+    def _attend_to_memory(
+        self,
+        x: Float[Array, "B T D"],
+        memory: KeyValue,
+        mask: Bool[Array, "B 1 #T S"],
+        deterministic: bool,
+    ) -> tuple[Float[Array, "B T D"], Float[Array, "B N T S"]]:
+        """Runs what follows self-attention."""
+        h = self.cross_attention_residual.enter(x)
+        h, weights = self.cross_attention(h, memory, mask)
+        x = self.cross_attention_residual.leave(x, h, deterministic)
+        h = self.feed_forward(self.feed_forward_residual.enter(x))
+        return self.feed_forward_residual.leave(x, h, deterministic), weights
+
+
+class Transformer(nn.Module):
+    """Encoder and decoder with the methods that every sequence-to-sequence model offers."""
+
+    config: TransformerConfig
+    source_vocab_size: int
+    target_vocab_size: int
+    shared_embeddings: bool
+
+    packable = True  # several sentences may share a row: attention keeps them apart
+
+    def setup(self) -> None:
+        config = self.config
+        self.target_embedding = _embedding(self.target_vocab_size, config)
+        if self.shared_embeddings:
+            self.source_embedding = self.target_embedding
+        else:
+            self.source_embedding = _embedding(self.source_vocab_size, config)
+        if config.learned_positions:
+            self.position_embedding = _embedding(config.learned_positions, config)
+        self.dropout = nn.Dropout(config.dropout_rate)
+        self.encoder_layers = [EncoderLayer(config) for _ in range(config.num_layers)]
+        self.decoder_layers = [DecoderLayer(config) for _ in range(config.num_layers)]
+        if config.norm == "pre":  # the sums that leave the stacks have not been normalised
+            self.encoder_norm = _layer_norm(config)
+            self.decoder_norm = _layer_norm(config)
+
+    def __call__(
+        self,
+        source: Int[Array, "B S"],
+        source_segments: Int[Array, "B S"],
+        source_positions: Int[Array, "B S"],
+        decoder_input: Int[Array, "B T"],
+        target_segments: Int[Array, "B T"],
+        target_positions: Int[Array, "B T"],
+        *,
+        deterministic: bool,
+    ) -> Float[Array, "B T V"]:
+        """Encodes the source and decodes the target, teacher-forced."""
+        memory = self.encode(source, source_segments, source_positions, deterministic=deterministic)
+        return self.decode(
+            memory, decoder_input, target_segments, target_positions, deterministic=deterministic
+        )
+
+    def encode(
+        self,
+        source: Int[Array, "B S"],
+        segments: Int[Array, "B S"],
+        positions: Int[Array, "B S"],
+        *,
+        deterministic: bool,
+    ) -> Memory:
+        """Turns source ids into one vector a position.
+
+        Args:
+          source: ids.
+          segments: the sentence that each position belongs to, from 1; 0 is padding.
+          positions: each position's place in its sentence, from 0.
+          deterministic: without dropout; otherwise a "dropout" key is needed.
+        """
+        x = self._embed(self.source_embedding, source, positions, deterministic)
+        mask = segment_mask(segments, segments)
+        for layer in self.encoder_layers:
+            x, weights = layer(x, mask, deterministic)
+            self.sow("attention", "encoder", weights)
+        return Memory(self.encoder_norm(x) if self.config.norm == "pre" else x, segments)
+
+    def decode(
+        self,
+        memory: Memory,
+        decoder_input: Int[Array, "B T"],
+        segments: Int[Array, "B T"],
+        positions: Int[Array, "B T"],
+        *,
+        deterministic: bool,
+    ) -> Float[Array, "B T V"]:
+        """Computes the logits of each next target piece, given those before it.
+
+        Args:
+          memory: what `encode` returned.
+          decoder_input: target ids, shifted right behind the begin piece.
+          segments: as in `encode`; a sentence attends to the memory of its own number.
+          positions: as in `encode`.
+          deterministic: as in `encode`.
+        """
+        x = self._embed(self.target_embedding, decoder_input, positions, deterministic)
+        mask = segment_mask(segments, segments) & causal_mask(decoder_input.shape[1])
+        cross_mask = segment_mask(segments, memory.segments)
+        for layer in self.decoder_layers:
+            x, weights, cross_weights = layer(x, memory.states, mask, cross_mask, deterministic)
+            self.sow("attention", "decoder", weights)
+            self.sow("attention", "cross", cross_weights)
+        return self._logits(x)
+
+    def start(self, memory: Memory, max_length: int) -> tuple[Constants, Cache]:
+        """Prepares the decoding of one hypothesis a sentence, of at most `max_length` pieces."""
+        keys_values = tuple(
+            layer.memory_keys_values(memory.states) for layer in self.decoder_layers
+        )
+        cache = jax.tree.map(
+            lambda x: jnp.zeros((x.shape[0], 1, max_length, *x.shape[2:]), x.dtype), keys_values
+        )
+        mask = (memory.segments != 0)[:, None, None]
+        return Constants(keys_values, mask), Cache(cache, jnp.zeros((), jnp.int32))
+
+    def decode_step(
+        self, constants: Constants, cache: Cache, token: Int[Array, "B K"]
+    ) -> tuple[Float[Array, "B K V"], Cache]:
+        """Computes the logits of each hypothesis' next piece after `token`, and the cache then."""
+        position = cache.position
+        x = self._embed(self.target_embedding, token, position[None, None], deterministic=True)
+        caches = []
+        for layer, memory, old in zip(
+            self.decoder_layers, constants.keys_values, cache.keys_values, strict=True
+        ):
+            x, new = layer.step(x, memory, constants.mask, old, position)
+            caches.append(new)
+        return self._logits(x), Cache(tuple(caches), position + 1)
+
+    @nn.nowrap
+    def reorder(self, cache: Cache, parents: Int[Array, "B K"]) -> Cache:
+        """Gives each new hypothesis k the cache of the old hypothesis `parents[:, k]`."""
+        keys_values = jax.tree.map(lambda x: jax.vmap(lambda x, p: x[p])(x, parents), cache[0])
+        return Cache(keys_values, cache.position)
+
+    def _embed(
+        self, embedding: nn.Embed, ids: jax.Array, positions: jax.Array, deterministic: bool
+    ) -> Float[Array, "B T D"]:
+        """Sums the scaled embeddings (section 3.4) and the positions (section 3.5)."""
+        x = embedding(ids) * self.config.emb_dim**0.5
+        if self.config.learned_positions:
+            x = x + self.position_embedding(positions) * self.config.emb_dim**0.5
+        else:
+            x = x + sinusoidal_positions(positions, self.config.emb_dim).astype(x.dtype)
+        return self.dropout(x, deterministic=deterministic)
+
+    def _logits(self, x: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
+        """Multiplies by the transposed target embedding (section 3.4), summing in float32."""
+        x = self.decoder_norm(x) if self.config.norm == "pre" else x
+        table = self.target_embedding.embedding.astype(x.dtype)
+        return jnp.einsum("btd,vd->btv", x, table, preferred_element_type=jnp.float32)
+
+
+def _projection(
+    features: int | tuple[int, int],
+    config: TransformerConfig,
+    axis: int | tuple[int, int] = -1,
+    use_bias: bool = False,
+) -> nn.DenseGeneral:
+    return nn.DenseGeneral(
+        features,
+        axis=axis,
+        use_bias=use_bias,
+        kernel_init=nn.initializers.xavier_uniform(),
+        dtype=config.compute_dtype,
+    )
+
+
+def _embedding(rows: int, config: TransformerConfig) -> nn.Embed:
+    return nn.Embed(
+        rows,
+        config.emb_dim,
+        embedding_init=nn.initializers.normal(config.emb_dim**-0.5),
+        dtype=config.compute_dtype,
+    )
+
+
+def _layer_norm(config: TransformerConfig) -> nn.LayerNorm:
+    return nn.LayerNorm(epsilon=1e-6, dtype=config.compute_dtype)
