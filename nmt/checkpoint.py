@@ -1,0 +1,202 @@
+"""A run's folder: configuration, tokenizer, checkpoints; all that inference needs.
+
+    config.json  tokenizer.model  checkpoints/<step>/…
+
+Reading one executes nothing from it. Every array carries a digest, since orbax notices a missing
+byte but not a changed one.
+"""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers
+
+from nmt.config import Config, InputError, from_json
+from nmt.data.tokenizer import Tokenizer
+
+CONFIG, TOKENIZER, CHECKPOINTS = "config.json", "tokenizer.model", "checkpoints"
+
+Which = Literal["best", "latest"] | int
+
+
+def write_atomic(path: Path, data: bytes | str) -> None:
+    """Writes a whole file or, if interrupted, none of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+    temporary.replace(path)
+
+
+def read_config(workdir: Path) -> Config:
+    """Reads a run's configuration.
+
+    Raises:
+      InputError: there is no run in the folder, or its configuration is damaged.
+    """
+    return from_json(_read(workdir / CONFIG).decode(errors="replace"), str(workdir / CONFIG))
+
+
+def read_tokenizer(workdir: Path) -> Tokenizer:
+    """Reads a run's tokenizer.
+
+    Raises:
+      InputError: the file is missing or not a tokenizer.
+    """
+    try:
+        return Tokenizer.from_bytes(_read(workdir / TOKENIZER))
+    except InputError as error:
+        raise InputError(f"{workdir / TOKENIZER}: {error}") from None
+
+
+class Checkpoints:
+    """The checkpoints of a run: the latest, and the one with the best score.
+
+    Each is one atomic save of four items: `params`, `optimizer` (the rest of the state), `progress`
+    (whatever JSON the loop needs to go on) and `digests`. Saving is asynchronous.
+    """
+
+    def __init__(self, workdir: Path, *, read_only: bool = False) -> None:
+        folder = workdir.absolute() / CHECKPOINTS
+        if read_only and not folder.is_dir():
+            raise InputError(f"{folder}: no checkpoints; has the run been trained?")
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        best = checkpoint_managers.BestN(
+            get_metric_fn=_score, reverse=False, n=1, keep_checkpoints_without_metrics=False
+        )
+        self._manager = ocp.CheckpointManager(
+            folder,
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=checkpoint_managers.AnyPreservationPolicy(
+                    [checkpoint_managers.LatestN(1), best]
+                ),
+                best_fn=_score,
+                read_only=read_only,
+            ),
+        )
+
+    def steps(self) -> list[int]:
+        """The steps that can be read, ascending."""
+        return sorted(self._manager.all_steps())
+
+    def save(
+        self, step: int, params: Any, optimizer: Any, progress: Any, score: float | None
+    ) -> None:
+        """Starts to save; the arrays are copied before it returns.
+
+        Args:
+          step: the step that the state has reached; the checkpoint's name.
+          params: a tree of arrays.
+          optimizer: a tree of arrays.
+          progress: what JSON can hold.
+          score: the measure by which the best is kept; None where nothing was measured.
+        """
+        items = jax.device_get({"params": params, "optimizer": optimizer})
+        self._manager.wait_until_finished()  # a save while another runs would be left out
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                params=ocp.args.PyTreeSave(items["params"]),
+                optimizer=ocp.args.PyTreeSave(items["optimizer"]),
+                progress=ocp.args.JsonSave(progress),
+                digests=ocp.args.JsonSave({name: _digests(tree) for name, tree in items.items()}),
+            ),
+            metrics=None if score is None else {"score": score},
+        )
+
+    def restore(self, optimizer: Any) -> tuple[Any, Any, Any]:
+        """Reads the latest checkpoint.
+
+        Args:
+          optimizer: a tree of the structure that was saved; its leaves may be shapes alone.
+
+        Returns:
+          params and optimizer as NumPy arrays, progress.
+
+        Raises:
+          InputError: an array differs from its digest.
+        """
+        step = self.steps()[-1]
+        items = self._restore(
+            step,
+            params=ocp.args.PyTreeRestore(),
+            optimizer=ocp.args.PyTreeRestore(
+                optimizer,
+                restore_args=jax.tree.map(
+                    lambda _: ocp.RestoreArgs(restore_type=np.ndarray), optimizer
+                ),
+            ),
+            progress=ocp.args.JsonRestore(),
+        )
+        return items.params, items.optimizer, items.progress
+
+    def params(self, which: Which = "best") -> Any:
+        """Reads the parameters of a checkpoint, with no knowledge of the model or the optimizer.
+
+        Args:
+          which: "best" by score (the latest where none has one), "latest", or a step.
+
+        Raises:
+          InputError: there is no such checkpoint, or an array differs from its digest.
+        """
+        steps = self.steps()
+        named = {"best": self._manager.best_step(), "latest": steps[-1] if steps else None}
+        step = named.get(which, which) if isinstance(which, str) else which
+        if which == "best" and step is None:
+            step = named["latest"]
+        if step not in steps:
+            raise InputError(f"{self._folder}: no checkpoint {which!r}; there are {steps}")
+        return self._restore(step, params=ocp.args.PyTreeRestore()).params
+
+    def wait(self) -> None:
+        """Returns when what was saved is on disk."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits, then releases what the manager holds."""
+        self._manager.close()
+
+    def _restore(self, step: int, **items: Any) -> Any:
+        try:
+            restored = self._manager.restore(
+                step, args=ocp.args.Composite(**items, digests=ocp.args.JsonRestore())
+            )
+        except (ValueError, OSError, KeyError) as error:
+            reason = str(error).partition("\n")[0]
+            raise InputError(f"{self._folder / str(step)}: cannot be read: {reason}") from error
+        for item in items.keys() & restored.digests.keys():
+            expected = restored.digests[item]
+            for name, digest in _digests(restored[item]).items():
+                if digest != expected.get(name):
+                    raise InputError(
+                        f"{self._folder / str(step)}: {item}{name} is damaged: it differs from the "
+                        "digest it was saved with; delete this checkpoint to use an older one"
+                    )
+        return restored
+
+
+def _score(metrics: dict[str, float]) -> float:
+    return metrics["score"]
+
+
+def _digests(tree: Any) -> dict[str, str]:
+    """Names each array by its path; its digest covers type, shape and bytes."""
+    digests = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        array = np.asarray(leaf)
+        digest = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+        digests[jax.tree_util.keystr(path)] = digest.hexdigest()
+    return digests
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; expected a run's folder") from None

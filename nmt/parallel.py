@@ -1,0 +1,66 @@
+"""Devices and hosts: the only file that names them.
+
+Data parallelism is `jax.pmap` over the axis "data". State goes in and comes out without a device
+axis, replicated; batches have one, of the devices of this host.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+AXIS = "data"
+
+Tree = TypeVar("Tree")
+
+
+def replicate(tree: Tree, devices: list[jax.Device] | None = None) -> Tree:
+    """Copies a tree to all devices (by default of all hosts), where `pmap` expects its state.
+
+    A state placed so compiles a step once; a host array would compile it twice, since its own
+    output is placed otherwise.
+    """
+    mesh = Mesh(np.array(devices or jax.devices()), (AXIS,))
+    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+
+
+def split_global(batch: Tree) -> Tree:
+    """Deals the rows of a global batch, a multiple of all devices; returns this host's share."""
+    hosts, host = jax.process_count(), jax.process_index()
+    return split_local(jax.tree.map(lambda x: x.reshape(hosts, -1, *x.shape[1:])[host], batch))
+
+
+def split_local(batch: Tree) -> Tree:
+    """Deals rows to the devices of this host: [device, rows, ...]."""
+    devices = jax.local_device_count()
+    return jax.tree.map(lambda x: x.reshape(devices, -1, *x.shape[1:]), batch)
+
+
+def pmap_train_step(train_step: Callable[..., Any]) -> Callable[..., Any]:
+    """Compiles (state, batch) -> (state, metrics) for all devices; the state is donated."""
+    return jax.pmap(
+        partial(train_step, axis_name=AXIS),
+        axis_name=AXIS,
+        in_axes=(None, 0),
+        out_axes=None,
+        donate_argnums=0,
+    )
+
+
+def pmap_eval_step(eval_step: Callable[..., Any]) -> Callable[..., Any]:
+    """Compiles (params, batch) -> sums over the batch, for the devices of this host."""
+    return jax.pmap(
+        partial(eval_step, axis_name=AXIS),
+        axis_name=AXIS,
+        in_axes=(None, 0),
+        out_axes=None,
+        devices=jax.local_devices(),
+    )
+
+
+def pmap_search(search: Callable[..., Any]) -> Callable[..., Any]:
+    """Compiles (params, source, length_penalty) -> hypotheses for the devices of this host."""
+    return jax.pmap(search, axis_name=AXIS, in_axes=(None, 0, None), devices=jax.local_devices())
