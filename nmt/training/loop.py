@@ -1,0 +1,347 @@
+"""The training run: data, steps, evaluation, checkpoints, log, summary."""
+
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import grain
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from tqdm.auto import tqdm
+
+from nmt import checkpoint, parallel
+from nmt.analysis import figures
+from nmt.config import Config, InputError, differences, max_target_length, to_json
+from nmt.data import corpora, pipeline, tokenizer
+from nmt.data.batching import Batch, bucket, fill_rows, ragged
+from nmt.data.tokenizer import Tokenizer
+from nmt.decoding.alignment import WORD_START, merge_words, words
+from nmt.decoding.translator import Translator
+from nmt.evaluation.metrics import corpus_scores
+from nmt.models.seq2seq import Params, attention_maps, build
+from nmt.models.transformer import Transformer
+from nmt.training.history import History, read_history
+from nmt.training.optimizer import make_optimizer, make_schedule
+from nmt.training.step import TrainState, init_state, make_eval_step, make_train_step
+
+T = TypeVar("T")
+
+SUMMARY, DATA, TRANSLATIONS = "summary.json", "data.json", "translations.txt"
+
+NUM_SAMPLES = 3
+"""Dev translations shown beside their references at each evaluation."""
+
+
+class Progress(NamedTuple):
+    """What a checkpoint holds beside arrays: where the data goes on, and sums to be logged."""
+
+    position: dict[str, int]
+    loss: float = 0.0  # summed since the last record
+    tokens: int = 0  # since the last record
+    all_tokens: int = 0
+    seconds: float = 0.0  # of the whole run, by the clock
+    step_seconds: float = 0.0  # of its training steps alone
+
+
+class Run(NamedTuple):
+    """What stays the same while a run trains."""
+
+    config: Config
+    workdir: Path
+    splits: corpora.Splits
+    tokenizer: Tokenizer
+    model: Transformer
+
+
+def train(config: Config, workdir: Path) -> dict[str, Any]:
+    """Trains as configured, or goes on where the run in `workdir` stopped; returns the summary.
+
+    Raises:
+      InputError: the data, or a run already in the folder, does not fit the configuration.
+    """
+    open_run(config, workdir)
+    summary = workdir / SUMMARY
+    if summary.exists():
+        finished: dict[str, Any] = json.loads(summary.read_text())
+        if finished["steps"] >= config.training.num_steps:
+            say(f"{workdir}: this run has finished")
+            return finished
+    splits = corpora.load_corpus(config.data)
+    vocabulary = prepare_tokenizer(config, workdir, splits.train)
+    model = build(config.model, vocabulary.vocab_sizes, vocabulary.shared)
+    run = Run(config, workdir, splits, vocabulary, model)
+    checkpoints = checkpoint.Checkpoints(workdir)
+    try:
+        progress = take_steps(run, checkpoints)
+        return finish(run, checkpoints, progress)
+    finally:
+        checkpoints.close()
+
+
+def open_run(config: Config, workdir: Path) -> None:
+    """Writes the configuration of a new run, or compares it with that of the run in the folder.
+
+    Two fields may differ, since no parameter at a given step depends on them: how often the loss is
+    logged, and the number of steps where the schedule does not look at it.
+
+    Raises:
+      InputError: any other field differs; all that differ are printed.
+    """
+    path = workdir / checkpoint.CONFIG
+    if path.exists():
+        harmless = {"training.log_every_steps"}
+        if config.optimizer.schedule == "inverse_sqrt":
+            harmless.add("training.num_steps")
+        changed = list(differences(checkpoint.read_config(workdir), config))
+        for field, old, new in changed:
+            say(f"{field}: this run has {old!r}, now given {new!r}")
+        if any(field not in harmless for field, _, _ in changed):
+            raise InputError(
+                f"{path}: the run in this folder has another configuration; give another "
+                "--workdir, or the same configuration"
+            )
+    checkpoint.write_atomic(path, to_json(config))
+
+
+def prepare_tokenizer(config: Config, workdir: Path, corpus: corpora.Corpus) -> Tokenizer:
+    """Trains a new run's tokenizer and counts what its data holds; reads an old run's."""
+    path = workdir / DATA
+    if not path.exists():  # it is written last: where it stands, the tokenizer does too
+        say(f"training a tokenizer on {len(corpus.source):,} pairs")
+        vocabulary = tokenizer.train(config.tokenizer, *corpus)
+        checkpoint.write_atomic(workdir / checkpoint.TOKENIZER, vocabulary.to_bytes())
+        counts = pipeline.count_pairs(corpus, vocabulary, config.data)
+        checkpoint.write_atomic(path, json.dumps(counts) + "\n")
+    vocabulary, counts = checkpoint.read_tokenizer(workdir), json.loads(path.read_text())
+    say(
+        f"{counts['pairs']:,} training pairs; left out: {counts['empty']:,} empty on one side, "
+        f"{counts['too_long']:,} too long"
+    )
+    return vocabulary
+
+
+def take_steps(run: Run, checkpoints: checkpoint.Checkpoints) -> Progress:
+    """Takes the steps that are left, evaluating, saving and logging on the way."""
+    training = run.config.training
+    optimizer, schedule = make_optimizer(run.config), make_schedule(run.config)
+    state, progress = restore(run, optimizer, checkpoints)
+    step = int(state.step)
+    state = parallel.replicate(state)
+    train_step = parallel.pmap_train_step(make_train_step(run.model, optimizer, training))
+    data = pipeline.TrainBatches(run.splits.train, run.tokenizer, run.config)
+    data.set_state(progress.position)
+    batches = grain.experimental.ThreadPrefetchDatasetIterator(data, 2)
+    evaluate = make_evaluate(run)
+    history = History(run.workdir, step)
+    say(describe(run, state.params))
+    bar = tqdm(
+        desc="train",
+        total=training.num_steps,
+        initial=step,
+        unit="step",
+        dynamic_ncols=True,
+        disable=not watched(),
+    )
+    begin = time.perf_counter() - progress.seconds
+    while step < training.num_steps:
+        start = time.perf_counter()
+        batch = fill(next(batches), run, jax.device_count() * training.micro_batches)
+        state, metrics = train_step(state, parallel.split_global(batch))
+        sums, grad_norm = jax.device_get(metrics)
+        step += 1
+        progress = Progress(
+            batches.get_state(),
+            progress.loss + float(sums.loss),
+            progress.tokens + int(sums.num_tokens),
+            progress.all_tokens + int(sums.num_tokens),
+            time.perf_counter() - begin,
+            progress.step_seconds + time.perf_counter() - start,
+        )
+        bar.update()
+        last = step == training.num_steps
+        if last or step % training.log_every_steps == 0:
+            record = {
+                "loss": progress.loss / progress.tokens,
+                "learning_rate": float(schedule(step - 1)),
+                "grad_norm": float(grad_norm),
+                "tokens_per_second": progress.all_tokens / progress.step_seconds,
+            }
+            history.append(step, "train", **record)
+            progress = progress._replace(loss=0.0, tokens=0)
+            line = show(record, "loss", "learning_rate", "tokens_per_second")
+            bar.set_postfix_str(line)
+            if not watched():
+                say(f"step {step}: {line}")
+        score = None
+        if last or step % training.eval_every_steps == 0:
+            measures = evaluate(state.params)
+            history.append(step, "dev", **measures)
+            say(f"step {step}: dev {show(measures, *measures)}")
+            score = measures["bleu"]
+        if score is not None or step % training.save_every_steps == 0:
+            checkpoints.save(step, state.params, unkeyed(state), progress._asdict(), score)
+    bar.close()
+    history.close()
+    return progress
+
+
+def restore(
+    run: Run, optimizer: optax.GradientTransformation, checkpoints: checkpoint.Checkpoints
+) -> tuple[TrainState, Progress]:
+    """Returns the state of the latest checkpoint, or that of a run not yet begun."""
+
+    def init(key: jax.Array) -> TrainState:
+        return init_state(run.model, optimizer, key)
+
+    key = jax.random.key(run.config.training.seed)
+    if not checkpoints.steps():
+        return jax.jit(init)(key), Progress(pipeline.Position()._asdict())
+    shapes = jax.eval_shape(lambda key: unkeyed(init(key)), key)
+    params, rest, progress = checkpoints.restore(shapes)
+    key = jax.random.wrap_key_data(rest["key"])
+    say(f"{run.workdir}: goes on from step {int(rest['step'])}")
+    return TrainState(rest["step"], params, rest["opt_state"], key), Progress(**progress)
+
+
+def unkeyed(state: TrainState) -> dict[str, Any]:
+    """Returns a state without its parameters as plain arrays: what is saved beside them."""
+    return {
+        "step": state.step,
+        "opt_state": state.opt_state,
+        "key": jax.random.key_data(state.key),
+    }
+
+
+def fill(batch: Batch, run: Run, parts: int) -> Batch:
+    """Fills a batch up with empty rows to a multiple of `parts`."""
+    num_rows = len(batch.source)
+    return fill_rows(batch, num_rows + -num_rows % parts, run.tokenizer.pad_id)
+
+
+def make_evaluate(run: Run) -> Callable[[Params], dict[str, float]]:
+    """Makes the measurement of parameters on dev, which shows some translations as it goes.
+
+    Loss, perplexity and token accuracy are teacher-forced; BLEU and chrF are those of greedy
+    translations, a fraction of the time of a beam.
+    """
+    dev, decoding = run.splits.dev, run.config.decoding
+    eval_step = parallel.pmap_eval_step(make_eval_step(run.model))
+    longest = max_target_length(decoding.max_source_length)
+    batches = pipeline.eval_batches(dev, run.tokenizer, decoding.batch_tokens, longest)
+    translator: Translator | None = None
+
+    def evaluate(params: Params) -> dict[str, float]:
+        nonlocal translator
+        if translator is None:
+            translator = Translator(run.model, params, run.tokenizer, run.config)
+        translator = translator.with_params(params)
+        sums = []
+        for batch in progress_bar(batches, "dev loss"):
+            rows = fill(batch, run, jax.local_device_count())
+            sums.append(jax.device_get(eval_step(translator.params, parallel.split_local(rows))))
+        loss, correct, tokens = (float(sum(column)) for column in zip(*sums, strict=True))
+        texts = translate_all(translator, dev.source, "dev", beam_size=1)
+        scores = corpus_scores(texts, dev.target)
+        for lines in islice(zip(dev.source, texts, dev.target, strict=True), NUM_SAMPLES):
+            say("  source:      {}\n  translation: {}\n  reference:   {}\n".format(*lines))
+        return {
+            "loss": loss / tokens,
+            "perplexity": math.exp(loss / tokens),
+            "accuracy": correct / tokens,
+            "bleu": scores.bleu,
+            "chrf": scores.chrf,
+        }
+
+    return evaluate
+
+
+def finish(run: Run, checkpoints: checkpoint.Checkpoints, progress: Progress) -> dict[str, Any]:
+    """Translates test with the best parameters; writes the summary and the pictures."""
+    test, workdir = run.splits.test, run.workdir
+    params = checkpoints.params("best")
+    translator = Translator(run.model, params, run.tokenizer, run.config)
+    texts = translate_all(translator, test.source, "test")
+    scores = corpus_scores(texts, test.target)
+    checkpoint.write_atomic(workdir / TRANSLATIONS, "".join(text + "\n" for text in texts))
+    figures.learning_curve(read_history(workdir), workdir / "learning_curve.png")
+    draw_attention(translator, test.source, workdir / "attention.png")
+    summary = {
+        "bleu": scores.bleu,
+        "chrf": scores.chrf,
+        "signature": scores.signature,
+        "steps": run.config.training.num_steps,
+        "seconds": progress.seconds,
+        "tokens_per_second": progress.all_tokens / progress.step_seconds,
+        "parameters": sum(x.size for x in jax.tree.leaves(params)),
+    }
+    checkpoint.write_atomic(workdir / SUMMARY, json.dumps(summary, indent=2) + "\n")
+    return summary
+
+
+def translate_all(
+    translator: Translator, sentences: Sequence[str], name: str, **options: Any
+) -> list[str]:
+    """Translates a whole split, one line for each."""
+    lines = translator.translate_lines(sentences, **options)
+    return list(progress_bar(lines, name, len(sentences)))
+
+
+def draw_attention(translator: Translator, sentences: Sequence[str], path: Path) -> None:
+    """Draws where the words of one translation look: the mean over layers and heads."""
+    vocabulary = translator.tokenizer
+    encoded = vocabulary.encode_source(sentences)
+    # A sentence whose picture is neither trivial nor too large to read.
+    number = min(range(len(encoded)), key=lambda n: abs(len(encoded[n]) - 16))
+    ids, translation = encoded[number], translator.translate([sentences[number]])[0]
+    target = [*map(vocabulary.target.piece_to_id, translation.tokens), vocabulary.eos_id]
+    special = {"pad_id": vocabulary.pad_id, "bos_id": vocabulary.bos_id}
+    batch = next(bucket(ragged([ids]), ragged([target]), 1, **special))
+    inputs = {name: jnp.asarray(x) for name, x in batch._asdict().items() if name != "labels"}
+    maps = attention_maps(translator.model, jax.device_get(translator.params), **inputs)
+    weights = np.asarray(maps["cross"].mean((0, 1, 2)))[: len(target), : len(ids)]
+    end = WORD_START + vocabulary.target.id_to_piece(vocabulary.eos_id)
+    source = [*vocabulary.source.id_to_piece(ids[:-1]), end]
+    words_on_axes = words(source), words([*translation.tokens, end])
+    weights = merge_words(weights, source, [*translation.tokens, end])
+    figures.attention_map(weights, *words_on_axes, path)
+
+
+def show(record: dict[str, float], *names: str) -> str:
+    """Writes some measures in a line, to four digits."""
+    return ", ".join(f"{name.replace('_', ' ')} {record[name]:.4g}" for name in names)
+
+
+def describe(run: Run, params: Params) -> str:
+    """Tells the size of the model and the shape that its training compiles."""
+    data, training = run.config.data, run.config.training
+    rows = training.batch_tokens // data.max_target_length
+    size = sum(x.size for x in jax.tree.leaves(params))
+    return (
+        f"{size:,} parameters, vocabularies of {run.tokenizer.vocab_sizes} pieces"
+        f"{', shared' if run.tokenizer.shared else ''}\n"
+        f"{jax.device_count()} {jax.devices()[0].device_kind} device(s); one training shape: "
+        f"{rows} rows of {data.max_source_length} + {data.max_target_length} pieces"
+    )
+
+
+def watched() -> bool:
+    """Whether somebody looks: a terminal or a notebook shows progress bars, a log does not."""
+    return sys.stderr.isatty() or "ipykernel" in sys.modules
+
+
+def progress_bar(items: Iterable[T], name: str, total: int | None = None) -> Iterable[T]:
+    """Shows how far a loop is, and vanishes when it ends."""
+    disable = not watched()
+    return tqdm(items, name, total, leave=False, dynamic_ncols=True, disable=disable)
+
+
+def say(message: str) -> None:
+    """Prints to standard error, above a progress bar if there is one."""
+    tqdm.write(message, file=sys.stderr)

@@ -1,0 +1,39 @@
+"""Schedules and optax chains."""
+
+import jax.numpy as jnp
+import optax
+
+from nmt.config import Config
+
+
+def make_schedule(config: Config) -> optax.Schedule:
+    """Makes the learning rate, a function of the number of steps already taken.
+
+    It grows linearly over the warm-up. Then "inverse_sqrt" is, with the paper's peak,
+    D^-0.5 · min(step^-0.5, step · warmup^-1.5) (Vaswani et al. 2017, section 5.3, equation 3),
+    steps counted from 1; "linear" falls in a line that reaches zero after the last step.
+    """
+    optimizer = config.optimizer
+    warmup, num_steps = optimizer.warmup_steps, config.training.num_steps
+    peak = optimizer.learning_rate or (config.model.emb_dim * warmup) ** -0.5
+
+    def schedule(count: jnp.ndarray) -> jnp.ndarray:
+        step = jnp.asarray(count + 1, jnp.float32)
+        if optimizer.schedule == "inverse_sqrt":
+            falling = jnp.sqrt(warmup / step)
+        else:
+            falling = (num_steps + 1 - step) / (num_steps + 1 - warmup)
+        return peak * jnp.minimum(step / warmup, falling)
+
+    return schedule
+
+
+def make_optimizer(config: Config) -> optax.GradientTransformation:
+    """Makes Adam (Kingma and Ba 2015) with the schedule, behind clipping where it is asked for."""
+    optimizer = config.optimizer
+    adam = optax.adam(
+        make_schedule(config), b1=optimizer.beta1, b2=optimizer.beta2, eps=optimizer.epsilon
+    )
+    if optimizer.clip_norm is None:
+        return adam
+    return optax.chain(optax.clip_by_global_norm(optimizer.clip_norm), adam)
