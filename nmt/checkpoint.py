@@ -96,7 +96,8 @@ class Checkpoints:
           progress: what JSON can hold.
           score: the measure by which the best is kept; None where nothing was measured.
         """
-        items = jax.device_get({"params": params, "optimizer": optimizer})
+        # Copies: on CPU a NumPy view would share the buffers that the next step writes over.
+        items = jax.tree.map(np.array, {"params": params, "optimizer": optimizer})
         self._manager.wait_until_finished()  # a save while another runs would be left out
         self._manager.save(
             step,

@@ -24,17 +24,21 @@ def translate(
         length_penalty: Power of the length normalisation; None is the run's configuration.
     """
     translator = load(workdir)
-    lines = read_lines(sys.stdin.buffer, "standard input")
+    errors: list[InputError] = []
+    lines = until_error(read_lines(sys.stdin.buffer, "standard input"), errors)
     options = {"beam_size": beam_size, "length_penalty": length_penalty}
     for line in translator.translate_lines(lines, **options):
         sys.stdout.buffer.write(f"{line}\n".encode())
+    sys.stdout.buffer.flush()
+    for error in errors:
+        raise error
 
 
 def read_lines(stream: BinaryIO, name: str) -> Iterator[str]:
     r"""Decodes a stream of UTF-8 whose lines end in `\n` alone.
 
     Raises:
-      InputError: a line is not UTF-8; the lines before it have been yielded.
+      InputError: a line is not UTF-8.
     """
     for number, line in enumerate(stream, 1):
         try:
@@ -46,9 +50,18 @@ def read_lines(stream: BinaryIO, name: str) -> Iterator[str]:
             ) from None
 
 
+def until_error(lines: Iterator[str], errors: list[InputError]) -> Iterator[str]:
+    """Yields lines up to an error, which it keeps: so what was read is translated first."""
+    try:
+        yield from lines
+    except InputError as error:
+        errors.append(error)
+
+
 def run(command: Callable[[], Any]) -> int:
     """Runs a command; turns a user's mistake into one line and exit status 2."""
-    logging.getLogger("absl").setLevel(logging.ERROR)  # orbax warns of what is meant
+    for name in ("absl", "asyncio"):  # orbax warns of what is meant, and repeats its errors
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         command()
         sys.stdout.flush()

@@ -23,6 +23,9 @@ NUM_SPECIAL_IDS = 4
 NUM_BYTES = 256
 """Pieces that byte fallback adds to every vocabulary, so that no text is unknown."""
 
+EXTRA_TARGET_LENGTH = 50
+"""Pieces that a translation may have more than its source (Vaswani et al. 2017, section 6.1)."""
+
 
 class InputError(ValueError):
     """A mistake in what the user gave: shown as one line, without a traceback, exit status 2."""
@@ -260,18 +263,13 @@ class Config:
         needed = max(
             self.data.max_source_length,
             self.data.max_target_length,
-            max_target_length(self.decoding.max_source_length),
+            self.decoding.max_source_length + EXTRA_TARGET_LENGTH,
         )
         _check(
             (self.model.learned_positions or needed) >= needed,
             f"model.learned_positions {self.model.learned_positions} is less than the {needed} "
             "that data.max_*_length and decoding.max_source_length + 50 ask for",
         )
-
-
-def max_target_length(source_length: int) -> int:
-    """Longest translation of a source of that many pieces (Vaswani et al. 2017, section 6.1)."""
-    return source_length + 50
 
 
 _JSON: pydantic.TypeAdapter[Config] = pydantic.TypeAdapter(Config)

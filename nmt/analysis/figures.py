@@ -44,12 +44,11 @@ def attention_map(
       target: pieces, on the vertical axis.
       path: file to write; its suffix chooses the format.
     """
-    size = 1.5 + 0.3 * np.array([len(source), len(target)])
-    figure = Figure(figsize=tuple(size), layout="constrained")
+    figure = Figure(figsize=(1 + 0.35 * len(source), 0.35 * len(target)))
     axes = figure.subplots()
     image = axes.imshow(weights, cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(range(len(source)), source, rotation=90)
     axes.set_yticks(range(len(target)), target)
     axes.xaxis.tick_top()
-    figure.colorbar(image, label="attention", shrink=0.7)
-    figure.savefig(path, dpi=150)
+    figure.colorbar(image, label="attention")
+    figure.savefig(path, dpi=150, bbox_inches="tight")  # words may be of any length

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 
 from nmt import checkpoint, parallel
-from nmt.config import Config, max_target_length
+from nmt.config import EXTRA_TARGET_LENGTH, Config
 from nmt.data.batching import bucket_length
 from nmt.data.tokenizer import Tokenizer
 from nmt.decoding.search import Hypotheses, beam_search, greedy_search
@@ -141,7 +141,7 @@ class Translator:
         lengths = segments.sum(1)
         positions = jnp.broadcast_to(jnp.arange(source.shape[1]), source.shape)
         memory = apply(source, segments, positions, deterministic=True, method="encode")
-        max_length = max_target_length(source.shape[1])
+        max_length = source.shape[1] + EXTRA_TARGET_LENGTH
         constants, cache = apply(memory, max_length, method="start")
         search = (
             greedy_search
@@ -152,7 +152,7 @@ class Translator:
             partial(apply, method="decode_step"),
             constants=constants,
             cache=cache,
-            max_lengths=jnp.where(lengths > 0, max_target_length(lengths), 1),
+            max_lengths=jnp.where(lengths > 0, lengths + EXTRA_TARGET_LENGTH, 1),
             max_length=max_length,
             pad_id=self.tokenizer.pad_id,
             bos_id=self.tokenizer.bos_id,

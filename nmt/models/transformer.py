@@ -19,7 +19,7 @@ from nmt.models.attention import (
     sinusoidal_positions,
 )
 
-KeyValue = tuple[Float[Array, "*B S N H"], Float[Array, "*B S N H2"]]
+KeyValue = tuple[Float[Array, "..."], Float[Array, "..."]]  # [*B, S, N, H] each
 
 
 class Memory(NamedTuple):

@@ -5,9 +5,10 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import grain
 import jax
@@ -18,7 +19,7 @@ from tqdm.auto import tqdm
 
 from nmt import checkpoint, parallel
 from nmt.analysis import figures
-from nmt.config import Config, InputError, differences, max_target_length, to_json
+from nmt.config import EXTRA_TARGET_LENGTH, Config, InputError, differences, to_json
 from nmt.data import corpora, pipeline, tokenizer
 from nmt.data.batching import Batch, bucket, fill_rows, ragged
 from nmt.data.tokenizer import Tokenizer
@@ -28,10 +29,9 @@ from nmt.evaluation.metrics import corpus_scores
 from nmt.models.seq2seq import Params, attention_maps, build
 from nmt.models.transformer import Transformer
 from nmt.training.history import History, read_history
+from nmt.training.loss import Sums
 from nmt.training.optimizer import make_optimizer, make_schedule
 from nmt.training.step import TrainState, init_state, make_eval_step, make_train_step
-
-T = TypeVar("T")
 
 SUMMARY, DATA, TRANSLATIONS = "summary.json", "data.json", "translations.txt"
 
@@ -40,14 +40,15 @@ NUM_SAMPLES = 3
 
 
 class Progress(NamedTuple):
-    """What a checkpoint holds beside arrays: where the data goes on, and sums to be logged."""
+    """What a checkpoint holds beside arrays: where the data goes on, and what was counted."""
 
     position: dict[str, int]
     loss: float = 0.0  # summed since the last record
     tokens: int = 0  # since the last record
+    step_seconds: float = 0.0  # spent in training steps since the last record
     all_tokens: int = 0
+    all_step_seconds: float = 0.0
     seconds: float = 0.0  # of the whole run, by the clock
-    step_seconds: float = 0.0  # of its training steps alone
 
 
 class Run(NamedTuple):
@@ -128,68 +129,69 @@ def prepare_tokenizer(config: Config, workdir: Path, corpus: corpora.Corpus) -> 
 
 
 def take_steps(run: Run, checkpoints: checkpoint.Checkpoints) -> Progress:
-    """Takes the steps that are left, evaluating, saving and logging on the way."""
+    """Takes the steps that are left, logging, evaluating and saving on the way."""
     training = run.config.training
     optimizer, schedule = make_optimizer(run.config), make_schedule(run.config)
     state, progress = restore(run, optimizer, checkpoints)
     step = int(state.step)
     state = parallel.replicate(state)
     train_step = parallel.pmap_train_step(make_train_step(run.model, optimizer, training))
+    evaluate = make_evaluate(run)
     data = pipeline.TrainBatches(run.splits.train, run.tokenizer, run.config)
     data.set_state(progress.position)
     batches = grain.experimental.ThreadPrefetchDatasetIterator(data, 2)
-    evaluate = make_evaluate(run)
-    history = History(run.workdir, step)
     say(describe(run, state.params))
-    bar = tqdm(
-        desc="train",
-        total=training.num_steps,
-        initial=step,
-        unit="step",
-        dynamic_ncols=True,
-        disable=not watched(),
-    )
     begin = time.perf_counter() - progress.seconds
-    while step < training.num_steps:
-        start = time.perf_counter()
-        batch = fill(next(batches), run, jax.device_count() * training.micro_batches)
-        state, metrics = train_step(state, parallel.split_global(batch))
-        sums, grad_norm = jax.device_get(metrics)
-        step += 1
-        progress = Progress(
-            batches.get_state(),
-            progress.loss + float(sums.loss),
-            progress.tokens + int(sums.num_tokens),
-            progress.all_tokens + int(sums.num_tokens),
-            time.perf_counter() - begin,
-            progress.step_seconds + time.perf_counter() - start,
-        )
-        bar.update()
-        last = step == training.num_steps
-        if last or step % training.log_every_steps == 0:
-            record = {
-                "loss": progress.loss / progress.tokens,
-                "learning_rate": float(schedule(step - 1)),
-                "grad_norm": float(grad_norm),
-                "tokens_per_second": progress.all_tokens / progress.step_seconds,
-            }
-            history.append(step, "train", **record)
-            progress = progress._replace(loss=0.0, tokens=0)
-            line = show(record, "loss", "learning_rate", "tokens_per_second")
-            bar.set_postfix_str(line)
-            if not watched():
-                say(f"step {step}: {line}")
-        score = None
-        if last or step % training.eval_every_steps == 0:
-            measures = evaluate(state.params)
-            history.append(step, "dev", **measures)
-            say(f"step {step}: dev {show(measures, *measures)}")
-            score = measures["bleu"]
-        if score is not None or step % training.save_every_steps == 0:
-            checkpoints.save(step, state.params, unkeyed(state), progress._asdict(), score)
-    bar.close()
-    history.close()
+
+    def due(every: int) -> bool:
+        return step % every == 0 or step == training.num_steps
+
+    with (
+        closing(History(run.workdir, step)) as history,
+        progress_bar(None, "train", training.num_steps, initial=step) as bar,
+    ):
+        while step < training.num_steps:
+            start = time.perf_counter()
+            batch = fill(next(batches), run, jax.device_count() * training.micro_batches)
+            state, metrics = train_step(state, parallel.split_global(batch))
+            sums, grad_norm = jax.device_get(metrics)
+            step += 1
+            bar.update()
+            progress = count(progress, sums, time.perf_counter() - start, batches.get_state())
+            if due(training.log_every_steps):
+                record = {
+                    "loss": progress.loss / progress.tokens,
+                    "learning_rate": float(schedule(step - 1)),
+                    "grad_norm": float(grad_norm),
+                    "tokens_per_second": progress.tokens / progress.step_seconds,
+                }
+                history.append(step, "train", **record)
+                bar.set_postfix_str(show(record))
+                if not watched():
+                    say(f"step {step}: {show(record)}")
+                progress = progress._replace(loss=0.0, tokens=0, step_seconds=0.0)
+            score = None
+            if due(training.eval_every_steps):
+                measures = evaluate(state.params)
+                history.append(step, "dev", **measures)
+                say(f"step {step}: dev {show(measures)}")
+                score = measures["bleu"]
+            if score is not None or due(training.save_every_steps):
+                progress = progress._replace(seconds=time.perf_counter() - begin)
+                checkpoints.save(step, state.params, unkeyed(state), progress._asdict(), score)
     return progress
+
+
+def count(progress: Progress, sums: Sums, seconds: float, position: dict[str, int]) -> Progress:
+    """Adds a step to what was counted."""
+    return progress._replace(
+        position=position,
+        loss=progress.loss + float(sums.loss),
+        tokens=progress.tokens + int(sums.num_tokens),
+        step_seconds=progress.step_seconds + seconds,
+        all_tokens=progress.all_tokens + int(sums.num_tokens),
+        all_step_seconds=progress.all_step_seconds + seconds,
+    )
 
 
 def restore(
@@ -233,7 +235,7 @@ def make_evaluate(run: Run) -> Callable[[Params], dict[str, float]]:
     """
     dev, decoding = run.splits.dev, run.config.decoding
     eval_step = parallel.pmap_eval_step(make_eval_step(run.model))
-    longest = max_target_length(decoding.max_source_length)
+    longest = decoding.max_source_length + EXTRA_TARGET_LENGTH
     batches = pipeline.eval_batches(dev, run.tokenizer, decoding.batch_tokens, longest)
     translator: Translator | None = None
 
@@ -243,7 +245,7 @@ def make_evaluate(run: Run) -> Callable[[Params], dict[str, float]]:
             translator = Translator(run.model, params, run.tokenizer, run.config)
         translator = translator.with_params(params)
         sums = []
-        for batch in progress_bar(batches, "dev loss"):
+        for batch in progress_bar(batches, "dev loss", len(batches), leave=False):
             rows = fill(batch, run, jax.local_device_count())
             sums.append(jax.device_get(eval_step(translator.params, parallel.split_local(rows))))
         loss, correct, tokens = (float(sum(column)) for column in zip(*sums, strict=True))
@@ -278,7 +280,7 @@ def finish(run: Run, checkpoints: checkpoint.Checkpoints, progress: Progress) ->
         "signature": scores.signature,
         "steps": run.config.training.num_steps,
         "seconds": progress.seconds,
-        "tokens_per_second": progress.all_tokens / progress.step_seconds,
+        "tokens_per_second": progress.all_tokens / progress.all_step_seconds,
         "parameters": sum(x.size for x in jax.tree.leaves(params)),
     }
     checkpoint.write_atomic(workdir / SUMMARY, json.dumps(summary, indent=2) + "\n")
@@ -290,7 +292,7 @@ def translate_all(
 ) -> list[str]:
     """Translates a whole split, one line for each."""
     lines = translator.translate_lines(sentences, **options)
-    return list(progress_bar(lines, name, len(sentences)))
+    return list(progress_bar(lines, name, len(sentences), leave=False))
 
 
 def draw_attention(translator: Translator, sentences: Sequence[str], path: Path) -> None:
@@ -313,9 +315,9 @@ def draw_attention(translator: Translator, sentences: Sequence[str], path: Path)
     figures.attention_map(weights, *words_on_axes, path)
 
 
-def show(record: dict[str, float], *names: str) -> str:
-    """Writes some measures in a line, to four digits."""
-    return ", ".join(f"{name.replace('_', ' ')} {record[name]:.4g}" for name in names)
+def show(measures: dict[str, float]) -> str:
+    """Writes measures in a line, to four digits."""
+    return ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in measures.items())
 
 
 def describe(run: Run, params: Params) -> str:
@@ -336,10 +338,9 @@ def watched() -> bool:
     return sys.stderr.isatty() or "ipykernel" in sys.modules
 
 
-def progress_bar(items: Iterable[T], name: str, total: int | None = None) -> Iterable[T]:
-    """Shows how far a loop is, and vanishes when it ends."""
-    disable = not watched()
-    return tqdm(items, name, total, leave=False, dynamic_ncols=True, disable=disable)
+def progress_bar(items: Iterable[Any] | None, name: str, total: int, **options: Any) -> Any:
+    """Shows how far a loop is, where somebody looks."""
+    return tqdm(items, name, total, dynamic_ncols=True, disable=not watched(), **options)
 
 
 def say(message: str) -> None:

@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, ArrayLike, Float, Int
 
 from nmt.config import Config
 
@@ -17,8 +18,8 @@ def make_schedule(config: Config) -> optax.Schedule:
     warmup, num_steps = optimizer.warmup_steps, config.training.num_steps
     peak = optimizer.learning_rate or (config.model.emb_dim * warmup) ** -0.5
 
-    def schedule(count: jnp.ndarray) -> jnp.ndarray:
-        step = jnp.asarray(count + 1, jnp.float32)
+    def schedule(count: Int[ArrayLike, ""]) -> Float[Array, ""]:
+        step = jnp.asarray(count, jnp.float32) + 1
         if optimizer.schedule == "inverse_sqrt":
             falling = jnp.sqrt(warmup / step)
         else:

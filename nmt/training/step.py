@@ -85,7 +85,7 @@ def make_train_step(
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         new_state = TrainState(state.step + 1, params, opt_state, state.key)
-        return new_state, Metrics(sums, optax.global_norm(grads))
+        return new_state, Metrics(sums, optax.tree.norm(grads))
 
     return train_step
 

@@ -1,0 +1,135 @@
+"""Kill a training run at random moments, resume it each time, and compare it with one left alone.
+
+    python benchmarks/kill_and_resume.py --kills 10 -- --config configs/… --training.num-steps 200
+
+What follows `--` is given to train.py. Equal means bit for bit: every array of every checkpoint
+that is kept, the position of the data, the history but for its wall times, the choice of the best,
+the translations of test.
+"""
+
+import argparse
+import json
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import orbax.checkpoint as ocp
+
+from nmt.checkpoint import CHECKPOINTS
+
+TRAIN = Path(__file__).parents[1] / "train.py"
+WALL_TIMES = {"time", "seconds", "step_seconds", "all_step_seconds", "tokens_per_second"}
+
+
+def start(workdir: Path, args: Sequence[str]) -> subprocess.Popen[bytes]:
+    """Starts training in a process of its own."""
+    command = [sys.executable, TRAIN, *args, "--workdir", workdir]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def finish(workdir: Path, args: Sequence[str]) -> None:
+    """Trains to the end.
+
+    Raises:
+      RuntimeError: training failed.
+    """
+    process = start(workdir, args)
+    _, stderr = process.communicate()
+    if process.returncode:
+        raise RuntimeError(stderr.decode())
+
+
+def kill(workdir: Path, args: Sequence[str], seconds: float) -> bool:
+    """Trains for so long, then kills with SIGKILL; returns whether it was still at work."""
+    process = start(workdir, args)
+    try:
+        process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        return True
+    return False
+
+
+def without_wall_times(record: dict[str, object]) -> dict[str, object]:
+    """Drops what may differ between two equal runs."""
+    return {name: value for name, value in record.items() if name not in WALL_TIMES}
+
+
+def differences(first: Path, second: Path) -> Iterator[str]:
+    """Yields what two finished runs differ in."""
+    for name in ("config.json", "tokenizer.model", "data.json", "translations.txt"):
+        if (first / name).read_bytes() != (second / name).read_bytes():
+            yield name
+    for name in ("metrics.jsonl", "summary.json"):
+        records = [
+            [without_wall_times(json.loads(line)) for line in read_records(run / name)]
+            for run in (first, second)
+        ]
+        if records[0] != records[1]:
+            yield name
+    managers = [ocp.CheckpointManager(run.absolute() / CHECKPOINTS) for run in (first, second)]
+    steps = [manager.all_steps() for manager in managers]
+    if steps[0] != steps[1]:
+        yield f"checkpoints: {steps}"
+        return
+    for step in steps[0]:
+        items = [
+            manager.restore(
+                step,
+                args=ocp.args.Composite(
+                    params=ocp.args.PyTreeRestore(),
+                    optimizer=ocp.args.PyTreeRestore(),
+                    progress=ocp.args.JsonRestore(),
+                    digests=ocp.args.JsonRestore(),
+                ),
+            )
+            for manager in managers
+        ]
+        if items[0].digests != items[1].digests:
+            yield f"arrays at step {step}"
+        if without_wall_times(items[0].progress) != without_wall_times(items[1].progress):
+            yield f"progress at step {step}"
+
+
+def read_records(path: Path) -> list[str]:
+    """Returns the JSON texts of a file: one a line, or one in all."""
+    text = path.read_text()
+    return text.splitlines() if path.suffix == ".jsonl" else [text]
+
+
+def main() -> None:
+    """Runs the comparison and prints what differs."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--kills", type=int, default=10, help="how often (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments (default: %(default)s)")
+    parser.add_argument("args", nargs="*", help="arguments of train.py, behind --")
+    options = parser.parse_args()
+    moments = random.Random(options.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        alone, killed = Path(folder, "alone"), Path(folder, "killed")
+        begin = time.perf_counter()
+        finish(alone, options.args)
+        seconds = time.perf_counter() - begin
+        print(f"left alone: {seconds:.0f} s")
+        kills = 0
+        while kills < options.kills:
+            moment = moments.uniform(0, 0.4 * seconds)
+            if not kill(killed, options.args, moment):
+                break
+            kills += 1
+            steps = sorted(int(x.name) for x in (killed / CHECKPOINTS).glob("[0-9]*"))
+            print(f"killed after {moment:.1f} s; checkpoints on disk: {steps}", flush=True)
+        finish(killed, options.args)
+        found = list(differences(alone, killed))
+        print(f"{kills} kills; differences: {found or 'none'}")
+        sys.exit(bool(found))
+
+
+if __name__ == "__main__":
+    main()

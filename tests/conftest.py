@@ -1,0 +1,25 @@
+"""All tests run on several CPU devices, so that what one computes can be compared with many."""
+
+import os
+
+# Read once, when JAX first asks for devices: before any test runs. Programs this small take longer
+# to optimise than to run, hence the last two.
+os.environ["XLA_FLAGS"] = " ".join(
+    [
+        os.environ.get("XLA_FLAGS", ""),
+        "--xla_force_host_platform_device_count=8",
+        "--xla_backend_optimization_level=0",
+        "--xla_llvm_disable_expensive_passes=true",
+    ]
+).strip()
+os.environ["JAX_PLATFORMS"] = "cpu"
+
+import jax
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compile_once(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Many tests start the same small run again; they need not compile it again."""
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)

@@ -1,0 +1,243 @@
+"""One small run on the embedded corpus, from training to translation, and what can befall it."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from kill_and_resume import differences
+
+import nmt
+from nmt import checkpoint
+from nmt.config import (
+    Config,
+    DataConfig,
+    DecodingConfig,
+    InputError,
+    OptimizerConfig,
+    TokenizerConfig,
+    TrainingConfig,
+    TransformerConfig,
+    to_json,
+)
+from nmt.decoding.translator import split_line
+from nmt.training.history import read_history
+from nmt.training.loop import train
+
+ROOT = Path(__file__).parents[1]
+
+CONFIG = Config(
+    data=DataConfig("en", "pt", grammar_sizes=(400, 12, 12)),
+    tokenizer=TokenizerConfig(vocab_size=500),
+    model=TransformerConfig(emb_dim=16, num_layers=1, num_heads=2, mlp_dim=32),
+    optimizer=OptimizerConfig(learning_rate=1e-2, warmup_steps=4),
+    training=TrainingConfig(
+        num_steps=12, batch_tokens=512, log_every_steps=5, eval_every_steps=6, save_every_steps=4
+    ),
+    decoding=DecodingConfig(beam_size=2, max_source_length=64, batch_tokens=256),
+)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    workdir = tmp_path_factory.mktemp("run")
+    train(CONFIG, workdir)
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def translator(run: Path) -> nmt.Translator:
+    return nmt.load(run)
+
+
+def test_a_run_leaves_what_the_documentation_says(run):
+    names = {path.name for path in run.iterdir()}
+    assert names == {
+        "attention.png",
+        "checkpoints",
+        "config.json",
+        "data.json",
+        "events",
+        "learning_curve.png",
+        "metrics.jsonl",
+        "summary.json",
+        "tokenizer.model",
+        "translations.txt",
+    }
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["steps"] == 12
+    assert {"bleu", "chrf", "signature", "seconds", "tokens_per_second"} < summary.keys()
+    assert summary["parameters"] == sum(x.size for x in jax.tree.leaves(nmt.load(run).params))
+    assert len((run / "translations.txt").read_text().splitlines()) == 12
+    assert json.loads((run / "data.json").read_text()) == {"pairs": 400, "empty": 0, "too_long": 1}
+
+
+def test_history_holds_each_record_once(run):
+    records = [(record["step"], record["kind"]) for record in read_history(run)]
+    assert records == [(5, "train"), (6, "dev"), (10, "train"), (12, "train"), (12, "dev")]
+
+
+def test_a_finished_run_does_not_train_again(run):
+    before = {path: path.stat().st_mtime_ns for path in (run / "checkpoints").rglob("*")}
+    assert train(CONFIG, run) == json.loads((run / "summary.json").read_text())
+    assert {path: path.stat().st_mtime_ns for path in (run / "checkpoints").rglob("*")} == before
+
+
+def test_a_different_configuration_is_refused_by_name(run, capsys):
+    other = replace(CONFIG, model=replace(CONFIG.model, dropout_rate=0.2))
+    with pytest.raises(InputError, match="another configuration"):
+        train(other, run)
+    assert "model.dropout_rate: this run has 0.1, now given 0.2" in capsys.readouterr().err
+    assert checkpoint.read_config(run) == CONFIG
+
+
+class InterruptionError(Exception):
+    """Stands for whatever ends a process."""
+
+
+@pytest.mark.parametrize("at", [3, 7, 11])
+def test_an_interrupted_run_ends_as_one_left_alone(at, run, tmp_path, monkeypatch):
+    from nmt.training import loop
+
+    count = loop.count
+    steps = []
+
+    def interrupt(*args):
+        steps.append(1)
+        if len(steps) == at:
+            raise InterruptionError
+        return count(*args)
+
+    monkeypatch.setattr(loop, "count", interrupt)
+    with pytest.raises(InterruptionError):
+        train(CONFIG, tmp_path)
+    monkeypatch.undo()
+    train(CONFIG, tmp_path)
+    assert list(differences(run, tmp_path)) == []
+
+
+def test_a_killed_process_resumes(run, tmp_path):
+    config = tmp_path / "config.py"
+    config.write_text(
+        f"from nmt.config import from_json\nconfig = from_json({to_json(CONFIG)!r})\n"
+    )
+    workdir, args = tmp_path / "run", ["--config", str(config)]
+    command = [sys.executable, ROOT / "train.py", *args, "--workdir", workdir]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        for line in process.stderr:
+            if line.startswith(b"step 5"):
+                process.kill()
+    assert not (workdir / "summary.json").exists()
+    train(CONFIG, workdir)
+    assert list(differences(run, workdir)) == []
+
+
+def test_more_steps_go_on_where_the_schedule_allows(run, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    longer = replace(CONFIG, training=replace(CONFIG.training, num_steps=14))
+    assert train(longer, tmp_path / "run")["steps"] == 14
+    assert [r["step"] for r in read_history(tmp_path / "run")][-2:] == [14, 14]
+
+
+def load_or_error(workdir):
+    try:
+        return None, jax.device_get(nmt.load(workdir).params)
+    except InputError as error:
+        return str(error), None
+
+
+# orbax leaves the exceptions of its other reads to the garbage collector
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_flipped_bit_is_found_and_named(run, tmp_path):
+    intact = jax.device_get(nmt.load(run).params)
+    shutil.copytree(run, tmp_path / "run")
+    found = 0
+    for path in sorted((tmp_path / "run" / "checkpoints").rglob("params/**/d/*")):
+        data = path.read_bytes()
+        for place in range(100, len(data), len(data) // 6 + 1):
+            path.write_bytes(data[:place] + bytes([data[place] ^ 4]) + data[place + 1 :])
+            error, loaded = load_or_error(tmp_path / "run")
+            if error is None:  # a bit of an index that nothing reads
+                jax.tree.map(np.testing.assert_array_equal, loaded, intact)
+            else:
+                assert re.fullmatch(r"\S*checkpoints/12: .*", error)
+                found += "is damaged: it differs from the digest" in error
+        path.write_bytes(data)
+    assert found > 3
+
+
+def test_translations_do_not_depend_on_company_or_order(translator):
+    sentences = ["The boy sleeps.", "", "The old woman sees a red house and the cat.", "  "] * 5
+    together = translator.translate(sentences)
+    assert [t.text for t in together[1::2]] == [""] * 10
+    alone = [translator.translate([sentence])[0] for sentence in sentences[:4]]
+    assert together == alone * 5
+    assert translator.translate(sentences[::-1]) == together[::-1]
+
+
+def test_too_long_a_sentence_is_an_error_and_a_line_is_split(translator):
+    line = "The old woman sees a red house. " * 30
+    with pytest.raises(ValueError, match=r"sentence 0 has .*max_source_length 64"):
+        translator.translate([line])
+    assert len(list(translator.translate_lines([line, "", "x" * 5000, "A \u2028 b"]))) == 4
+
+
+@pytest.mark.parametrize(
+    "text", ["One. Two. Three. Four.", "one two three four", "onetwothree", "a"]
+)
+def test_split_line_loses_nothing(text):
+    parts = split_line(text, lambda part: len(part) <= 6)
+    assert all(len(part) <= 6 for part in parts)
+    assert "".join(parts).replace(" ", "") == text.replace(" ", "")
+
+
+def test_declared_shapes_cover_what_may_be_translated(translator):
+    devices = jax.local_device_count()
+    assert translator.shapes() == [(16 * devices, 16), (8 * devices, 32), (4 * devices, 64)]
+
+
+def nmt_command(run: Path, text: bytes) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "nmt", "translate", "--workdir", run]
+    return subprocess.run(command, input=text, capture_output=True, check=False)
+
+
+def test_the_command_writes_a_line_for_each_line(run, translator):
+    lines = [
+        "The boy sleeps.",
+        "",
+        "a\x00b\x0bc\u2028d\u0085e",
+        "\ufeffThe girls",
+        "日本語 🙂",
+        "end",
+    ]
+    result = nmt_command(run, "\r\n".join(lines).encode())
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.decode().split("\n")[:-1] == list(translator.translate_lines(lines))
+
+
+def test_the_command_ends_at_bytes_that_are_not_text_after_the_lines_before(run):
+    result = nmt_command(run, b"The boy sleeps.\nThe girl\xff\n")
+    assert result.returncode == 2
+    assert result.stdout.count(b"\n") == 1
+    assert result.stderr == (
+        b"error: standard input, line 2: byte 9 is 0xff, which is not UTF-8 (invalid start byte)\n"
+    )
+
+
+@pytest.mark.parametrize("missing", ["config.json", "tokenizer.model", "checkpoints", ""])
+def test_a_folder_that_is_no_run_is_one_line(missing, run, tmp_path):
+    copy = tmp_path / "run"
+    if missing:
+        shutil.copytree(run, copy)
+        path = copy / missing
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    result = nmt_command(copy, b"The boy sleeps.\n")
+    assert result.returncode == 2
+    assert result.stderr.count(b"\n") == 1
+    assert missing.encode() in result.stderr
