@@ -4,6 +4,7 @@ import json
 import sys
 from pathlib import Path
 
+from nmt import parallel
 from nmt.cli import run
 from nmt.config import parse_command_line
 from nmt.training.loop import train
@@ -14,7 +15,10 @@ DEFAULT = Path(__file__).parent / "configs" / "grammar_en_pt.py"
 def main() -> None:
     """Parses the command line, trains, prints the summary."""
     config, workdir = parse_command_line(None, DEFAULT)
-    print(json.dumps(train(config, workdir), indent=2))
+    parallel.join_hosts()
+    summary = train(config, workdir)
+    if parallel.is_first_host():
+        print(json.dumps(summary, indent=2))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ byte but not a changed one.
 """
 
 import hashlib
-import os
+import uuid
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,9 +25,9 @@ Which = Literal["best", "latest"] | int
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
-    """Writes a whole file or, if interrupted, none of it."""
+    """Writes a whole file or, if interrupted, none of it; several hosts may write the same."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     temporary.write_bytes(data.encode() if isinstance(data, str) else data)
     temporary.replace(path)
 
@@ -64,7 +64,6 @@ class Checkpoints:
         folder = workdir.absolute() / CHECKPOINTS
         if read_only and not folder.is_dir():
             raise InputError(f"{folder}: no checkpoints; has the run been trained?")
-        folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         best = checkpoint_managers.BestN(
             get_metric_fn=_score, reverse=False, n=1, keep_checkpoints_without_metrics=False
@@ -76,7 +75,7 @@ class Checkpoints:
                     [checkpoint_managers.LatestN(1), best]
                 ),
                 best_fn=_score,
-                read_only=read_only,
+                create=not read_only,  # orbax's own read_only warns three times of being so
             ),
         )
 

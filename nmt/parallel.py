@@ -4,6 +4,7 @@ Data parallelism is `jax.pmap` over the axis "data". State goes in and comes out
 axis, replicated; batches have one, of the devices of this host.
 """
 
+import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
@@ -17,8 +18,26 @@ AXIS = "data"
 Tree = TypeVar("Tree")
 
 
+def join_hosts() -> None:
+    """Joins the other processes of a job, where the environment names their coordinator.
+
+    `JAX_COORDINATOR_ADDRESS` is host:port of the first process; `JAX_NUM_PROCESSES` and
+    `JAX_PROCESS_ID` are needed where JAX cannot find them out (it can on SLURM, MPI, Cloud TPU).
+    """
+    address = os.environ.get("JAX_COORDINATOR_ADDRESS")
+    if address:
+        names = ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+        total, number = (int(os.environ[name]) if name in os.environ else None for name in names)
+        jax.distributed.initialize(address, total, number)
+
+
+def is_first_host() -> bool:
+    """Whether this process is the one that writes files and messages."""
+    return jax.process_index() == 0
+
+
 def replicate(tree: Tree, devices: list[jax.Device] | None = None) -> Tree:
-    """Copies a tree to all devices (by default of all hosts), where `pmap` expects its state.
+    """Copies a tree of NumPy arrays to all devices (of all hosts), where `pmap` expects its state.
 
     A state placed so compiles a step once; a host array would compile it twice, since its own
     output is placed otherwise.

@@ -1,6 +1,7 @@
 """What a run measured: one record a line in `metrics.jsonl`, and TensorBoard's event files."""
 
 import json
+import os
 import shutil
 import time
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 from tensorboardX import SummaryWriter
 
+from nmt import parallel
 from nmt.checkpoint import write_atomic
 
 METRICS, EVENTS = "metrics.jsonl", "events"
@@ -28,19 +30,18 @@ class History:
 
     def __init__(self, workdir: Path, step: int) -> None:
         """Opens the history of a run that goes on from `step`; later records are dropped."""
-        self.records = [record for record in read_history(workdir) if record["step"] <= step]
-        lines = "".join(json.dumps(record) + "\n" for record in self.records)
-        write_atomic(workdir / METRICS, lines)
-        self._file = (workdir / METRICS).open("a")
+        records = [record for record in read_history(workdir) if record["step"] <= step]
+        write_atomic(workdir / METRICS, "".join(json.dumps(record) + "\n" for record in records))
         shutil.rmtree(workdir / EVENTS, ignore_errors=True)
-        self._events = SummaryWriter(str(workdir / EVENTS))
-        for record in self.records:
+        first = parallel.is_first_host()  # the others write nothing
+        self._file = (workdir / METRICS if first else Path(os.devnull)).open("a")
+        self._events = SummaryWriter(str(workdir / EVENTS), write_to_disk=first)
+        for record in records:
             self._add_events(record)
 
     def append(self, step: int, kind: str, **values: float) -> None:
         """Writes one record: `kind` is the prefix of its names in TensorBoard."""
         record = {"step": step, "kind": kind, **values, "time": time.time()}
-        self.records.append(record)
         self._file.write(json.dumps(record) + "\n")
         self._file.flush()
         self._add_events(record)

@@ -178,7 +178,9 @@ def take_steps(run: Run, checkpoints: checkpoint.Checkpoints) -> Progress:
                 score = measures["bleu"]
             if score is not None or due(training.save_every_steps):
                 progress = progress._replace(seconds=time.perf_counter() - begin)
-                checkpoints.save(step, state.params, unkeyed(state), progress._asdict(), score)
+                checkpoints.save(
+                    step, state.params, without_params(state), progress._asdict(), score
+                )
     return progress
 
 
@@ -197,28 +199,23 @@ def count(progress: Progress, sums: Sums, seconds: float, position: dict[str, in
 def restore(
     run: Run, optimizer: optax.GradientTransformation, checkpoints: checkpoint.Checkpoints
 ) -> tuple[TrainState, Progress]:
-    """Returns the state of the latest checkpoint, or that of a run not yet begun."""
+    """Returns the state of the latest checkpoint, or of a run not yet begun, as NumPy arrays."""
 
     def init(key: jax.Array) -> TrainState:
         return init_state(run.model, optimizer, key)
 
     key = jax.random.key(run.config.training.seed)
     if not checkpoints.steps():
-        return jax.jit(init)(key), Progress(pipeline.Position()._asdict())
-    shapes = jax.eval_shape(lambda key: unkeyed(init(key)), key)
+        return jax.device_get(jax.jit(init)(key)), Progress(pipeline.Position()._asdict())
+    shapes = without_params(jax.eval_shape(init, key))
     params, rest, progress = checkpoints.restore(shapes)
-    key = jax.random.wrap_key_data(rest["key"])
     say(f"{run.workdir}: goes on from step {int(rest['step'])}")
-    return TrainState(rest["step"], params, rest["opt_state"], key), Progress(**progress)
+    return TrainState(params=params, **rest), Progress(**progress)
 
 
-def unkeyed(state: TrainState) -> dict[str, Any]:
-    """Returns a state without its parameters as plain arrays: what is saved beside them."""
-    return {
-        "step": state.step,
-        "opt_state": state.opt_state,
-        "key": jax.random.key_data(state.key),
-    }
+def without_params(state: TrainState) -> dict[str, Any]:
+    """Returns what is saved of a state beside its parameters."""
+    return {name: value for name, value in state._asdict().items() if name != "params"}
 
 
 def fill(batch: Batch, run: Run, parts: int) -> Batch:
@@ -265,9 +262,11 @@ def make_evaluate(run: Run) -> Callable[[Params], dict[str, float]]:
 
 
 def finish(run: Run, checkpoints: checkpoint.Checkpoints, progress: Progress) -> dict[str, Any]:
-    """Translates test with the best parameters; writes the summary and the pictures."""
+    """Translates test with the best parameters, on the first host; writes summary and pictures."""
     test, workdir = run.splits.test, run.workdir
     params = checkpoints.params("best")
+    if not parallel.is_first_host():
+        return {}
     translator = Translator(run.model, params, run.tokenizer, run.config)
     texts = translate_all(translator, test.source, "test")
     scores = corpus_scores(texts, test.target)
@@ -335,7 +334,7 @@ def describe(run: Run, params: Params) -> str:
 
 def watched() -> bool:
     """Whether somebody looks: a terminal or a notebook shows progress bars, a log does not."""
-    return sys.stderr.isatty() or "ipykernel" in sys.modules
+    return parallel.is_first_host() and (sys.stderr.isatty() or "ipykernel" in sys.modules)
 
 
 def progress_bar(items: Iterable[Any] | None, name: str, total: int, **options: Any) -> Any:
@@ -344,5 +343,6 @@ def progress_bar(items: Iterable[Any] | None, name: str, total: int, **options: 
 
 
 def say(message: str) -> None:
-    """Prints to standard error, above a progress bar if there is one."""
-    tqdm.write(message, file=sys.stderr)
+    """Prints to standard error, on the first host, above a progress bar if there is one."""
+    if parallel.is_first_host():
+        tqdm.write(message, file=sys.stderr)

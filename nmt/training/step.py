@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key, UInt32
 
 from nmt.config import TrainingConfig
 from nmt.data.batching import Batch
@@ -21,7 +21,7 @@ class TrainState(NamedTuple):
     step: Int[Array, ""]
     params: Params
     opt_state: Any
-    key: Key[Array, ""]  # never split: each step folds its number into it
+    key: UInt32[Array, "..."]  # data of a key; never split, each step folds its number into it
 
 
 class Metrics(NamedTuple):
@@ -40,7 +40,7 @@ def init_state(
     """Draws parameters; a function of the key alone."""
     params_key, key = jax.random.split(key)
     params = init_params(model, params_key)
-    return TrainState(jnp.int32(0), params, optimizer.init(params), key)
+    return TrainState(jnp.int32(0), params, optimizer.init(params), jax.random.key_data(key))
 
 
 def make_train_step(
@@ -61,7 +61,7 @@ def make_train_step(
     def train_step(
         state: TrainState, batch: Batch, *, axis_name: str | None = None
     ) -> tuple[TrainState, Metrics]:
-        key = jax.random.fold_in(state.key, state.step)
+        key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
         if axis_name is not None:
             key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
         parts = config.micro_batches
