@@ -6,13 +6,14 @@ and kept as JSON in a run's folder. Reading the JSON executes nothing.
 
 import argparse
 import dataclasses
+import functools
 import json
 import re
 import runpy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_type_hints
 
 import pydantic
 import tyro
@@ -31,13 +32,58 @@ class InputError(ValueError):
     """A mistake in what the user gave: shown as one line, without a traceback, exit status 2."""
 
 
+_STRICT = pydantic.ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+@functools.cache
+def _adapter(hint: Any) -> Any:
+    return pydantic.TypeAdapter(hint, config=None if dataclasses.is_dataclass(hint) else _STRICT)
+
+
 def _check(condition: bool, message: str) -> None:
     if not condition:
         raise ValueError(message)
 
 
+class _Group:
+    """What the groups of fields have in common: how wrong values are found and named."""
+
+    group: ClassVar[str]
+
+    def __init_subclass__(cls, group: str) -> None:
+        cls.group = group
+
+    def _expect(self, condition: bool, name: str, expected: str) -> None:
+        _check(condition, f"{self.group}.{name} is {getattr(self, name)!r}; expected {expected}")
+
+    def _expect_types(self) -> None:
+        """Comes before values are compared."""
+        for name, hint in get_type_hints(type(self)).items():
+            if name != "group":
+                try:
+                    _adapter(hint).validate_python(getattr(self, name))
+                except pydantic.ValidationError as error:
+                    self._expect(
+                        False, name, error.errors()[0]["msg"].removeprefix("Input should be ")
+                    )
+
+    def _expect_least(self, least: int, *names: str) -> None:
+        for name in names:
+            value = getattr(self, name)
+            self._expect(value is None or value >= least, name, f"at least {least}")
+
+    def _expect_positive(self, *names: str) -> None:
+        for name in names:
+            value = getattr(self, name)
+            self._expect(value is None or value > 0, name, "more than 0")
+
+    def _expect_share(self, *names: str) -> None:
+        for name in names:
+            self._expect(0 <= getattr(self, name) < 1, name, "a number in [0, 1)")
+
+
 @dataclass(frozen=True)
-class DataConfig:
+class DataConfig(_Group, group="data"):
     """Where sentence pairs come from: a TFDS builder, text files, or the embedded grammar."""
 
     # Language translated from, as in the files' names: `de`.
@@ -66,17 +112,12 @@ class DataConfig:
     max_target_length: int = 128
 
     def __post_init__(self) -> None:
+        self._expect_types()
         for field in ("source_language", "target_language"):
-            _check(
-                re.fullmatch(r"[\w-]+", getattr(self, field)) is not None,
-                f"data.{field} is {getattr(self, field)!r}; expected a language code such as 'de'",
-            )
-        for field in ("max_source_length", "max_target_length"):
-            _check(getattr(self, field) >= 2, f"data.{field} must be at least 2")
-        _check(
-            all(size >= 1 for size in self.grammar_sizes),
-            f"data.grammar_sizes is {self.grammar_sizes}; each split needs at least one pair",
-        )
+            found = re.fullmatch(r"[\w-]+", getattr(self, field))
+            self._expect(found is not None, field, "a language code such as 'de'")
+        self._expect_least(2, "max_source_length", "max_target_length")
+        self._expect(min(self.grammar_sizes) >= 1, "grammar_sizes", "a pair at least in each split")
         files = (self.train_files, self.dev_files, self.test_files)
         _check(
             self.tfds_name is None or (self.path is None and files == (None, None, None)),
@@ -90,7 +131,7 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
-class TokenizerConfig:
+class TokenizerConfig(_Group, group="tokenizer"):
     """SentencePiece, trained on the training side only."""
 
     # Pieces in a vocabulary, special ids and the 256 bytes counted. Data that cannot fill it gets a
@@ -103,20 +144,18 @@ class TokenizerConfig:
     sampling_alpha: float | None = None
 
     def __post_init__(self) -> None:
+        self._expect_types()
         least = NUM_SPECIAL_IDS + NUM_BYTES
         _check(
             self.vocab_size > least,
             f"tokenizer.vocab_size is {self.vocab_size}; the {NUM_SPECIAL_IDS} special ids and "
             f"{NUM_BYTES} bytes alone take {least}",
         )
-        _check(
-            self.sampling_alpha is None or self.sampling_alpha > 0,
-            "tokenizer.sampling_alpha must be positive",
-        )
+        self._expect_positive("sampling_alpha")
 
 
 @dataclass(frozen=True)
-class TransformerConfig:
+class TransformerConfig(_Group, group="model"):
     """Vaswani et al. 2017; the defaults are its base model (Table 3)."""
 
     # Width of embeddings and layers (d_model).
@@ -141,21 +180,20 @@ class TransformerConfig:
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
-        for field in ("emb_dim", "num_layers", "num_heads", "mlp_dim"):
-            _check(getattr(self, field) >= 1, f"model.{field} must be at least 1")
+        self._expect_types()
+        sizes = ("emb_dim", "num_layers", "num_heads", "key_dim", "value_dim", "mlp_dim")
+        self._expect_least(1, *sizes, "learned_positions")
+        self._expect_share("dropout_rate")
         _check(
             self.emb_dim % self.num_heads == 0 or None not in (self.key_dim, self.value_dim),
             f"model.emb_dim {self.emb_dim} is not a multiple of model.num_heads {self.num_heads}; "
             "change one, or give model.key_dim and model.value_dim",
         )
-        for field in ("key_dim", "value_dim", "learned_positions"):
-            _check((getattr(self, field) or 1) >= 1, f"model.{field} must be at least 1")
-        _check(self.emb_dim % 2 == 0, f"model.emb_dim {self.emb_dim} is odd; sinusoids need pairs")
-        _check(0 <= self.dropout_rate < 1, "model.dropout_rate must lie in [0, 1)")
+        self._expect(self.emb_dim % 2 == 0, "emb_dim", "an even number: sinusoids come in pairs")
 
 
 @dataclass(frozen=True)
-class OptimizerConfig:
+class OptimizerConfig(_Group, group="optimizer"):
     """Adam, with the schedule of Vaswani et al. 2017, section 5.3."""
 
     # Largest learning rate, reached after warm-up; None is the paper's emb_dim^-0.5 ·
@@ -175,15 +213,14 @@ class OptimizerConfig:
     clip_norm: float | None = None
 
     def __post_init__(self) -> None:
-        _check((self.learning_rate or 1) > 0, "optimizer.learning_rate must be positive")
-        _check((self.clip_norm or 1) > 0, "optimizer.clip_norm must be positive")
-        _check(self.warmup_steps >= 1, "optimizer.warmup_steps must be at least 1")
-        for field in ("beta1", "beta2"):
-            _check(0 <= getattr(self, field) < 1, f"optimizer.{field} must lie in [0, 1)")
+        self._expect_types()
+        self._expect_positive("learning_rate", "epsilon", "clip_norm")
+        self._expect_least(1, "warmup_steps")
+        self._expect_share("beta1", "beta2")
 
 
 @dataclass(frozen=True)
-class TrainingConfig:
+class TrainingConfig(_Group, group="training"):
     """How long, how much at a time, and what is kept."""
 
     # Optimizer steps in all.
@@ -207,15 +244,15 @@ class TrainingConfig:
     save_every_steps: int = 500
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            if field.name not in ("seed", "label_smoothing"):
-                _check(getattr(self, field.name) >= 1, f"training.{field.name} must be at least 1")
-        _check(0 <= self.seed < 2**32, "training.seed must lie in [0, 2^32)")
-        _check(0 <= self.label_smoothing < 1, "training.label_smoothing must lie in [0, 1)")
+        self._expect_types()
+        intervals = ("log_every_steps", "eval_every_steps", "save_every_steps")
+        self._expect_least(1, "num_steps", "batch_tokens", "micro_batches", *intervals)
+        self._expect_share("label_smoothing")
+        self._expect(0 <= self.seed < 2**32, "seed", "a number in [0, 2^32)")
 
 
 @dataclass(frozen=True)
-class DecodingConfig:
+class DecodingConfig(_Group, group="decoding"):
     """How a trained model translates unless the caller says otherwise."""
 
     # Hypotheses kept a sentence; 1 is greedy.
@@ -228,9 +265,9 @@ class DecodingConfig:
     batch_tokens: int = 2048
 
     def __post_init__(self) -> None:
-        for field in ("beam_size", "max_source_length", "batch_tokens"):
-            _check(getattr(self, field) >= 1, f"decoding.{field} must be at least 1")
-        _check(self.length_penalty >= 0, "decoding.length_penalty must not be negative")
+        self._expect_types()
+        self._expect_least(1, "beam_size", "max_source_length", "batch_tokens")
+        self._expect_least(0, "length_penalty")
 
 
 @dataclass(frozen=True)
@@ -245,7 +282,7 @@ class Config:
     decoding: DecodingConfig = DecodingConfig()
 
     # Applies to the nested dataclasses too: no unknown field, no "4" where 4 is meant.
-    __pydantic_config__: ClassVar = pydantic.ConfigDict(extra="forbid", strict=True)
+    __pydantic_config__: ClassVar = _STRICT
 
     def __post_init__(self) -> None:
         training, optimizer = self.training, self.optimizer
@@ -298,7 +335,7 @@ def from_json(text: str, where: str = "config.json") -> Config:
 
 
 def load_config(path: str | Path) -> Config:
-    """Runs a configuration file and returns its `config`, types checked.
+    """Runs a configuration file and returns its `config`.
 
     Raises:
       InputError: the file is missing, fails, or does not end in `config = Config(...)`.
@@ -308,10 +345,11 @@ def load_config(path: str | Path) -> Config:
     except InputError:
         raise  # from a configuration that this one builds on
     except Exception as error:
-        raise InputError(f"{path}: {type(error).__name__}: {error}") from error
+        message = " ".join(str(error).split())
+        raise InputError(f"{path}: {type(error).__name__}: {message}") from error
     if not isinstance(config, Config):
         raise InputError(f"{path}: ends without `config = Config(...)`")
-    return from_json(to_json(config), str(path))
+    return config
 
 
 def differences(old: Config, new: Config) -> Iterator[tuple[str, Any, Any]]:

@@ -7,12 +7,14 @@ on any number of hosts and devices.
 """
 
 from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import grain
 import jax
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 
 from nmt.config import Config, DataConfig, InputError
 from nmt.data.batching import Batch, Ragged, bucket, pack, ragged, select
@@ -79,14 +81,14 @@ def pack_window(
     sources, targets = encode(texts, tokenizer)
     index = np.flatnonzero(~np.any(list(unusable(sources, targets, data).values()), axis=0))
     sources, targets = select(sources, index), select(targets, index)
+    random = np.random.default_rng((seed, epoch, window))
     if alpha is not None:
         texts = take(texts, index)
-        seeds = np.random.SeedSequence((seed, epoch, window)).generate_state(len(index))
-        sampled = [
-            tokenizer.sample_pair(source, target, alpha, int(number))
-            for source, target, number in zip(*texts, seeds, strict=True)
-        ]
-        sources, targets = (ragged(side) for side in zip(*sampled, strict=True))
+        draws = random.random((2, len(index)))
+        sample = partial(tokenizer.sample_source, alpha=alpha)
+        sources = resample(sources, texts.source, sample, draws[0], data.max_source_length)
+        sample = partial(tokenizer.sample_target, alpha=alpha)
+        targets = resample(targets, texts.target, sample, draws[1], data.max_target_length)
     rows = pack(
         sources,
         targets,
@@ -95,7 +97,23 @@ def pack_window(
         pad_id=tokenizer.pad_id,
         bos_id=tokenizer.bos_id,
     )
-    return _rows(rows, np.random.default_rng((seed, epoch, window)).permutation(len(rows.source)))
+    return _rows(rows, random.permutation(len(rows.source)))
+
+
+def resample(
+    likeliest: Ragged,
+    texts: Sequence[str],
+    sample: Callable[..., list[int]],
+    uniforms: Float[np.ndarray, " N"],
+    longest: int,
+) -> Ragged:
+    """Draws a segmentation of each text; one longer than `longest` gives way to the likeliest."""
+    drawn = [sample(text, uniform=u) for text, u in zip(texts, uniforms.tolist(), strict=True)]
+    ends = np.cumsum(likeliest.lengths).tolist()
+    return ragged(
+        new if len(new) <= longest else likeliest.ids[end - length : end].tolist()
+        for new, end, length in zip(drawn, ends, likeliest.lengths.tolist(), strict=True)
+    )
 
 
 def take(corpus: Corpus, index: Int[np.ndarray, " N"]) -> Corpus:
