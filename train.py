@@ -1,25 +1,43 @@
 """Train a translator: `python train.py --config configs/… --workdir …`; see --help."""
 
-import json
+import os
 import sys
 from pathlib import Path
-
-from nmt import parallel
-from nmt.cli import run
-from nmt.config import parse_command_line
-from nmt.training.loop import train
 
 DEFAULT = Path(__file__).parent / "configs" / "grammar_en_pt.py"
 
 
-def main() -> None:
-    """Parses the command line, trains, prints the summary."""
-    config, workdir = parse_command_line(None, DEFAULT)
-    parallel.join_hosts()
-    summary = train(config, workdir)
-    if parallel.is_first_host():
-        print(json.dumps(summary, indent=2))
+def use_huge_pages() -> None:
+    """Starts this program again, so that the C library asks Linux for large pages of memory.
+
+    On CPU, XLA takes the memory of every step from it anew. In small pages that alone costs a fifth
+    of the time, and training is 1.3 times as fast in large ones (2 cores, d = 256).
+    """
+    if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
+        os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
+        os.execv(sys.executable, sys.orig_argv)
+
+
+def main() -> int:
+    """Parses the command line, trains, prints the summary; returns the exit status."""
+    use_huge_pages()
+    # Imported here, so that they are only once.
+    import json
+
+    from nmt import parallel
+    from nmt.cli import run
+    from nmt.config import parse_command_line
+    from nmt.training.loop import train
+
+    def command() -> None:
+        config, workdir = parse_command_line(None, DEFAULT)
+        parallel.join_hosts()
+        summary = train(config, workdir)
+        if parallel.is_first_host():
+            print(json.dumps(summary, indent=2))
+
+    return run(command)
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(main())
