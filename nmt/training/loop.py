@@ -12,21 +12,19 @@ from typing import Any, NamedTuple
 
 import grain
 import jax
-import jax.numpy as jnp
-import numpy as np
 import optax
 from tqdm.auto import tqdm
 
 from nmt import checkpoint, parallel
 from nmt.analysis import figures
+from nmt.analysis.attention import cross_attention
 from nmt.config import EXTRA_TARGET_LENGTH, Config, InputError, differences, to_json
 from nmt.data import corpora, pipeline, tokenizer
-from nmt.data.batching import Batch, bucket, fill_rows, ragged
+from nmt.data.batching import Batch, fill_rows
 from nmt.data.tokenizer import Tokenizer
-from nmt.decoding.alignment import WORD_START, merge_words, words
 from nmt.decoding.translator import Translator
 from nmt.evaluation.metrics import corpus_scores
-from nmt.models.seq2seq import Params, attention_maps, build
+from nmt.models.seq2seq import Params, build
 from nmt.models.transformer import Transformer
 from nmt.training.history import History, read_history
 from nmt.training.loss import Sums
@@ -234,12 +232,15 @@ def make_evaluate(run: Run) -> Callable[[Params], dict[str, float]]:
     eval_step = parallel.pmap_eval_step(make_eval_step(run.model))
     longest = decoding.max_source_length + EXTRA_TARGET_LENGTH
     batches = pipeline.eval_batches(dev, run.tokenizer, decoding.batch_tokens, longest)
+    shapes = sorted({batch.source.shape for batch in batches})
+    say(f"evaluation compiles {len(shapes)} shapes: {shapes} (rows, pieces)")
     translator: Translator | None = None
 
     def evaluate(params: Params) -> dict[str, float]:
         nonlocal translator
         if translator is None:
             translator = Translator(run.model, params, run.tokenizer, run.config)
+            say(f"translation may compile {translator.shapes()} (rows, pieces)")
         translator = translator.with_params(params)
         sums = []
         for batch in progress_bar(batches, "dev loss", len(batches), leave=False):
@@ -272,7 +273,9 @@ def finish(run: Run, checkpoints: checkpoint.Checkpoints, progress: Progress) ->
     scores = corpus_scores(texts, test.target)
     checkpoint.write_atomic(workdir / TRANSLATIONS, "".join(text + "\n" for text in texts))
     figures.learning_curve(read_history(workdir), workdir / "learning_curve.png")
-    draw_attention(translator, test.source, workdir / "attention.png")
+    # A sentence whose picture is neither trivial nor too large to read.
+    sentence = min(test.source, key=lambda text: abs(len(text.split()) - 10))
+    figures.attention_map(*cross_attention(translator, sentence), workdir / "attention.png")
     summary = {
         "bleu": scores.bleu,
         "chrf": scores.chrf,
@@ -292,26 +295,6 @@ def translate_all(
     """Translates a whole split, one line for each."""
     lines = translator.translate_lines(sentences, **options)
     return list(progress_bar(lines, name, len(sentences), leave=False))
-
-
-def draw_attention(translator: Translator, sentences: Sequence[str], path: Path) -> None:
-    """Draws where the words of one translation look: the mean over layers and heads."""
-    vocabulary = translator.tokenizer
-    encoded = vocabulary.encode_source(sentences)
-    # A sentence whose picture is neither trivial nor too large to read.
-    number = min(range(len(encoded)), key=lambda n: abs(len(encoded[n]) - 16))
-    ids, translation = encoded[number], translator.translate([sentences[number]])[0]
-    target = [*map(vocabulary.target.piece_to_id, translation.tokens), vocabulary.eos_id]
-    special = {"pad_id": vocabulary.pad_id, "bos_id": vocabulary.bos_id}
-    batch = next(bucket(ragged([ids]), ragged([target]), 1, **special))
-    inputs = {name: jnp.asarray(x) for name, x in batch._asdict().items() if name != "labels"}
-    maps = attention_maps(translator.model, jax.device_get(translator.params), **inputs)
-    weights = np.asarray(maps["cross"].mean((0, 1, 2)))[: len(target), : len(ids)]
-    end = WORD_START + vocabulary.target.id_to_piece(vocabulary.eos_id)
-    source = [*vocabulary.source.id_to_piece(ids[:-1]), end]
-    words_on_axes = words(source), words([*translation.tokens, end])
-    weights = merge_words(weights, source, [*translation.tokens, end])
-    figures.attention_map(weights, *words_on_axes, path)
 
 
 def show(measures: dict[str, float]) -> str:
