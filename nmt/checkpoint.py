@@ -96,7 +96,8 @@ class Checkpoints:
           score: the measure by which the best is kept; None where nothing was measured.
         """
         # Copies: on CPU a NumPy view would share the buffers that the next step writes over.
-        items = jax.tree.map(np.array, {"params": params, "optimizer": optimizer})
+        arrays = jax.tree.map(np.array, {"params": params, "optimizer": optimizer})
+        items = {**arrays, "progress": progress}
         self._manager.wait_until_finished()  # a save while another runs would be left out
         self._manager.save(
             step,
@@ -166,13 +167,14 @@ class Checkpoints:
             restored = self._manager.restore(
                 step, args=ocp.args.Composite(**items, digests=ocp.args.JsonRestore())
             )
-        except (ValueError, OSError, KeyError) as error:
+            saved = {name: dict(restored.digests[name]) for name in items}
+        except Exception as error:  # of many kinds, for a file may be damaged in many ways
             reason = str(error).partition("\n")[0]
             raise InputError(f"{self._folder / str(step)}: cannot be read: {reason}") from error
-        for item in items.keys() & restored.digests.keys():
-            expected = restored.digests[item]
-            for name, digest in _digests(restored[item]).items():
-                if digest != expected.get(name):
+        for item, expected in saved.items():
+            found = _digests(restored[item])
+            for name in sorted(found.keys() | expected.keys()):
+                if found.get(name) != expected.get(name):
                     raise InputError(
                         f"{self._folder / str(step)}: {item}{name} is damaged: it differs from the "
                         "digest it was saved with; delete this checkpoint to use an older one"
@@ -185,7 +187,7 @@ def _score(metrics: dict[str, float]) -> float:
 
 
 def _digests(tree: Any) -> dict[str, str]:
-    """Names each array by its path; its digest covers type, shape and bytes."""
+    """Names each leaf by its path; the digest of an array covers type, shape and bytes."""
     digests = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         array = np.asarray(leaf)

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 import tyro
 
 from nmt.config import InputError
+from nmt.data.tokenizer import clean
 from nmt.decoding.translator import load
 
 
@@ -27,11 +28,14 @@ def translate(
     errors: list[InputError] = []
     lines = until_error(read_lines(sys.stdin.buffer, "standard input"), errors)
     options = {"beam_size": beam_size, "length_penalty": length_penalty}
-    for line in translator.translate_lines(lines, **options):
-        sys.stdout.buffer.write(f"{line}\n".encode())
+    try:
+        for line in translator.translate_lines(lines, **options):
+            sys.stdout.buffer.write(f"{line}\n".encode())
+    except ValueError as error:
+        raise InputError(str(error)) from None
     sys.stdout.buffer.flush()
-    for error in errors:
-        raise error
+    if errors:
+        raise errors[0]
 
 
 def read_lines(stream: BinaryIO, name: str) -> Iterator[str]:
@@ -66,7 +70,7 @@ def run(command: Callable[[], Any]) -> int:
         command()
         sys.stdout.flush()
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {clean(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -74,6 +78,9 @@ def run(command: Callable[[], Any]) -> int:
     except BrokenPipeError:  # whoever reads has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:  # no room, no permission, a file in the place of a folder
+        print(f"error: {clean(str(error))}", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -151,6 +151,7 @@ class TokenizerConfig(_Group, group="tokenizer"):
             f"tokenizer.vocab_size is {self.vocab_size}; the {NUM_SPECIAL_IDS} special ids and "
             f"{NUM_BYTES} bytes alone take {least}",
         )
+        self._expect(self.vocab_size <= 2**20, "vocab_size", "at most a million")
         self._expect_positive("sampling_alpha")
 
 
@@ -261,12 +262,13 @@ class DecodingConfig(_Group, group="decoding"):
     length_penalty: float = 0.6
     # Pieces of the longest source sentence that is translated whole, end piece counted.
     max_source_length: int = 256
-    # Source positions translated at once on each device.
-    batch_tokens: int = 2048
+    # Positions translated at once on each device: a sentence takes its bucket's length and 50.
+    batch_tokens: int = 4096
 
     def __post_init__(self) -> None:
         self._expect_types()
-        self._expect_least(1, "beam_size", "max_source_length", "batch_tokens")
+        self._expect_least(1, "beam_size", "batch_tokens")
+        self._expect_least(64, "max_source_length")  # one character may take 35 pieces
         self._expect_least(0, "length_penalty")
 
 
@@ -285,6 +287,12 @@ class Config:
     __pydantic_config__: ClassVar = _STRICT
 
     def __post_init__(self) -> None:
+        for name, hint in get_type_hints(Config).items():
+            found = getattr(self, name)
+            _check(
+                not isinstance(hint, type) or isinstance(found, hint),
+                f"{name} is {found!r}; expected a {getattr(hint, '__name__', hint)}",
+            )
         training, optimizer = self.training, self.optimizer
         _check(
             optimizer.warmup_steps <= training.num_steps,
@@ -296,6 +304,11 @@ class Config:
             training.batch_tokens % length == 0,
             f"training.batch_tokens {training.batch_tokens} is not a multiple of "
             f"data.max_target_length {length}",
+        )
+        _check(
+            training.batch_tokens // length >= training.micro_batches,
+            f"training.batch_tokens {training.batch_tokens} is {training.batch_tokens // length} "
+            f"rows of {length}: too few for {training.micro_batches} training.micro_batches",
         )
         needed = max(
             self.data.max_source_length,

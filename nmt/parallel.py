@@ -52,6 +52,26 @@ def split_global(batch: Tree) -> Tree:
     return split_local(jax.tree.map(lambda x: x.reshape(hosts, -1, *x.shape[1:])[host], batch))
 
 
+def replicate_locally(tree: Tree) -> Tree:
+    """Copies a tree of arrays to the devices of this host."""
+    return replicate(tree, jax.local_devices())
+
+
+def num_devices() -> int:
+    """Counts the devices of all hosts."""
+    return jax.device_count()
+
+
+def num_local_devices() -> int:
+    """Counts the devices of this host."""
+    return jax.local_device_count()
+
+
+def device_kind() -> str:
+    """Names the kind of the devices."""
+    return jax.devices()[0].device_kind
+
+
 def split_local(batch: Tree) -> Tree:
     """Deals rows to the devices of this host: [device, rows, ...]."""
     devices = jax.local_device_count()

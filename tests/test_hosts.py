@@ -6,10 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from kill_and_resume import differences
+import pytest
+from kill_and_resume import differences, without_wall_times
 from test_run import CONFIG
 
 from nmt.config import to_json
+from nmt.training.history import read_history
 
 TRAIN = Path(__file__).parents[1] / "train.py"
 
@@ -52,5 +54,10 @@ def test_two_hosts_train_as_one_with_as_many_devices(tmp_path: Path):
     # Parameters, optimizer, position and translations are the same to the bit. Dev is measured by
     # each host alone, on one device or on two, so its sums may round differently.
     assert set(differences(tmp_path / "one", tmp_path / "two")) <= {"metrics.jsonl"}
+    histories = [read_history(tmp_path / name) for name in ("one", "two")]
+    for one, two in zip(*histories, strict=True):
+        assert without_wall_times(two) == pytest.approx(without_wall_times(one), rel=1e-4)
+    assert len(histories[0]) == 5
+    assert any((tmp_path / "two" / "events").iterdir())
     assert '"bleu"' in outputs[0]
     assert "step" not in outputs[1]

@@ -26,7 +26,9 @@ from nmt.config import (
     TransformerConfig,
     to_json,
 )
+from nmt.data import tokenizer
 from nmt.decoding.translator import split_line
+from nmt.models.seq2seq import build, init_params
 from nmt.training.history import read_history
 from nmt.training.loop import train
 
@@ -75,7 +77,9 @@ def test_a_run_leaves_what_the_documentation_says(run):
     assert {"bleu", "chrf", "signature", "seconds", "tokens_per_second"} < summary.keys()
     assert summary["parameters"] == sum(x.size for x in jax.tree.leaves(nmt.load(run).params))
     assert len((run / "translations.txt").read_text().splitlines()) == 12
-    assert json.loads((run / "data.json").read_text()) == {"pairs": 400, "empty": 0, "too_long": 1}
+    data = json.loads((run / "data.json").read_text())
+    assert data.pop("sha256").keys() == {"train", "dev", "test"}
+    assert data == {"pairs": 400, "empty": 0, "too_long": 1}
 
 
 def test_history_holds_each_record_once(run):
@@ -95,6 +99,48 @@ def test_a_different_configuration_is_refused_by_name(run, capsys):
         train(other, run)
     assert "model.dropout_rate: this run has 0.1, now given 0.2" in capsys.readouterr().err
     assert checkpoint.read_config(run) == CONFIG
+
+
+def test_a_mistake_does_not_claim_the_folder(tmp_path):
+    mistaken = replace(CONFIG, data=replace(CONFIG.data, path=str(tmp_path / "nowhere")))
+    small = replace(CONFIG, tokenizer=TokenizerConfig(vocab_size=262))
+    for config, message in ((mistaken, "nowhere"), (small, "vocab_size"), (mistaken, "nowhere")):
+        with pytest.raises(InputError, match=message):
+            train(config, tmp_path / "run")
+
+
+def test_fewer_steps_are_refused(run):
+    fewer = replace(CONFIG, training=replace(CONFIG.training, num_steps=8))
+    with pytest.raises(InputError, match="another configuration"):
+        train(fewer, run)
+
+
+def text_config(folder, sources):
+    folder.mkdir(exist_ok=True)
+    for split in ("train", "dev", "test"):
+        for language in ("en", "pt"):
+            (folder / f"{split}.{language}").write_text("\n".join(sources) + "\n")
+    return replace(CONFIG, data=replace(CONFIG.data, path=str(folder)))
+
+
+def test_a_run_goes_on_only_with_its_own_text_wherever_it_lies(tmp_path, monkeypatch):
+    monkeypatch.setattr("nmt.training.loop.take_steps", lambda *_: pytest.skip("went on"))
+    lines = [f"The boy sees {number} red houses, and she sleeps." for number in range(60)]
+    config = text_config(tmp_path / "here", lines)
+    with pytest.raises(pytest.skip.Exception):
+        train(config, tmp_path / "run")
+    moved = text_config(tmp_path / "there", lines)
+    with pytest.raises(pytest.skip.Exception):
+        train(moved, tmp_path / "run")
+    text_config(tmp_path / "there", [*lines[:-1], "Something else."])
+    with pytest.raises(InputError, match="text of train, dev, test is not that"):
+        train(moved, tmp_path / "run")
+
+
+def test_a_loss_that_is_no_number_ends_the_run(tmp_path, monkeypatch):
+    config = replace(CONFIG, optimizer=OptimizerConfig(learning_rate=1e30, warmup_steps=1))
+    with pytest.raises(InputError, match=r"step \d+: the loss is (nan|inf)"):
+        train(config, tmp_path)
 
 
 class InterruptionError(Exception):
@@ -188,6 +234,34 @@ def test_too_long_a_sentence_is_an_error_and_a_line_is_split(translator):
     assert len(list(translator.translate_lines([line, "", "x" * 5000, "A \u2028 b"]))) == 4
 
 
+def test_learned_positions_reach_the_largest_bucket():
+    # A length between two powers of two, with as many positions as the configuration asks for.
+    config = replace(
+        CONFIG,
+        decoding=replace(CONFIG.decoding, max_source_length=80),
+        model=replace(CONFIG.model, learned_positions=130),
+    )
+    vocabulary = tokenizer.train(TokenizerConfig(vocab_size=270), ["a b c"] * 9, ["b a c"] * 9)
+    model = build(config.model, vocabulary.vocab_sizes, vocabulary.shared)
+    params = init_params(model, jax.random.key(0))
+    translator = nmt.Translator(model, params, vocabulary, config)
+    assert translator.shapes()[-1][1] == 80
+    sentence = "d" * 70  # bytes
+    assert 64 < len(vocabulary.encode_source([sentence])[0]) <= 80
+    assert np.isfinite(translator.translate([sentence])[0].score)
+
+
+@pytest.mark.parametrize("option", [{"beam_size": 0}, {"beam_size": -1}, {"length_penalty": -1.0}])
+def test_options_out_of_range_are_named(option, translator):
+    with pytest.raises(ValueError, match=next(iter(option))):
+        translator.translate(["The boy sleeps."], **option)
+
+
+def test_one_string_is_not_taken_for_its_characters(translator):
+    with pytest.raises(ValueError, match="expected a sequence"):
+        translator.translate("The boy sleeps.")
+
+
 @pytest.mark.parametrize(
     "text", ["One. Two. Three. Four.", "one two three four", "onetwothree", "a"]
 )
@@ -199,7 +273,7 @@ def test_split_line_loses_nothing(text):
 
 def test_declared_shapes_cover_what_may_be_translated(translator):
     devices = jax.local_device_count()
-    assert translator.shapes() == [(16 * devices, 16), (8 * devices, 32), (4 * devices, 64)]
+    assert translator.shapes() == [(3 * devices, 16), (3 * devices, 32), (2 * devices, 64)]
 
 
 def nmt_command(run: Path, text: bytes) -> subprocess.CompletedProcess[bytes]:

@@ -47,8 +47,9 @@ def attention_map(
     figure = Figure(figsize=(1 + 0.35 * len(source), 0.35 * len(target)))
     axes = figure.subplots()
     image = axes.imshow(weights, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(len(source)), source, rotation=90)
-    axes.set_yticks(range(len(target)), target)
+    # A word may hold two dollar signs: that is not mathematics.
+    axes.set_xticks(range(len(source)), source, rotation=90, parse_math=False)
+    axes.set_yticks(range(len(target)), target, parse_math=False)
     axes.xaxis.tick_top()
     figure.colorbar(image, label="attention")
     figure.savefig(path, dpi=150, bbox_inches="tight")  # words may be of any length

@@ -8,7 +8,7 @@ on any number of hosts and devices.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import grain
@@ -76,12 +76,12 @@ def pack_window(
 ) -> Batch:
     """Returns the rows of a window of an epoch, packed and shuffled."""
     data, alpha, seed = config.data, config.tokenizer.sampling_alpha, config.training.seed
-    order = np.random.default_rng((seed, epoch)).permutation(len(corpus.source))
+    order = epoch_order(len(corpus.source), seed, epoch)
     texts = take(corpus, order[window * WINDOW : (window + 1) * WINDOW])
     sources, targets = encode(texts, tokenizer)
     index = np.flatnonzero(~np.any(list(unusable(sources, targets, data).values()), axis=0))
     sources, targets = select(sources, index), select(targets, index)
-    random = np.random.default_rng((seed, epoch, window))
+    random = np.random.default_rng((seed, epoch, 1 + window))  # a 0 would be the epoch's stream
     if alpha is not None:
         texts = take(texts, index)
         draws = random.random((2, len(index)))
@@ -98,6 +98,12 @@ def pack_window(
         bos_id=tokenizer.bos_id,
     )
     return _rows(rows, random.permutation(len(rows.source)))
+
+
+@lru_cache(maxsize=1)
+def epoch_order(num_pairs: int, seed: int, epoch: int) -> Int[np.ndarray, " N"]:
+    """Shuffles an epoch; kept, since each of its windows asks for it."""
+    return np.random.default_rng((seed, epoch)).permutation(num_pairs)
 
 
 def resample(

@@ -20,6 +20,9 @@ _SPECIAL: dict[str, Any] = {"pad_id": 0, "bos_id": 1, "eos_id": 2, "unk_id": 3}
 NUM_BEST = 16
 """Segmentations that sampling draws from: l in Kudo 2018, who takes 64 in four times the time."""
 
+LONGEST_LINE = 4096
+"""Characters of the longest line that a vocabulary is trained on: longer ones are no sentences."""
+
 _NOT_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
@@ -118,9 +121,13 @@ class Tokenizer:
             return cls([data])
         try:
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
-                return cls([archive.read(f"{side}.model") for side in ("source", "target")])
-        except (zipfile.BadZipFile, KeyError) as error:
+                members = [archive.getinfo(f"{side}.model") for side in ("source", "target")]
+                if any(member.file_size > len(data) for member in members):
+                    raise ValueError("larger inside than outside")
+                models = [archive.read(member) for member in members]
+        except Exception as error:  # of many kinds, for a zip may be damaged in many ways
             raise InputError(f"not a zip of source.model and target.model: {error}") from None
+        return cls(models)
 
     def _encode(
         self, processor: sentencepiece.SentencePieceProcessor, texts: Sequence[str]
@@ -159,7 +166,7 @@ def _train(config: TokenizerConfig, texts: Iterable[str]) -> bytes:
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=map(clean, texts),
+            sentence_iterator=(clean(text) for text in texts if len(text) <= LONGEST_LINE),
             model_writer=model,
             vocab_size=config.vocab_size,
             hard_vocab_limit=False,
@@ -171,7 +178,8 @@ def _train(config: TokenizerConfig, texts: Iterable[str]) -> bytes:
     except RuntimeError as error:
         needed = re.search(r"required_chars\. \d+ vs (\d+)", str(error))
         if needed is None:
-            raise
+            reason = str(error).rpartition("] ")[2].strip() or "no usable text"
+            raise InputError(f"no vocabulary can be trained on this data: {reason}") from None
         raise InputError(
             f"tokenizer.vocab_size is {config.vocab_size}; the special ids, bytes and characters "
             f"of this training data alone take {needed[1]}: give a larger one"

@@ -10,7 +10,11 @@ WORD_START = "▁"
 
 def words(pieces: Sequence[str]) -> list[str]:
     """Joins pieces to words; a piece that begins with "▁" begins a word."""
-    return "".join(pieces).lstrip(WORD_START).split(WORD_START)
+    numbers = word_numbers(pieces)
+    joined = [""] * (int(numbers[-1]) + 1 if len(pieces) else 0)
+    for number, piece in zip(numbers.tolist(), pieces, strict=True):
+        joined[number] += piece.removeprefix(WORD_START)
+    return joined
 
 
 def word_numbers(pieces: Sequence[str]) -> Int[np.ndarray, " P"]:

@@ -3,6 +3,7 @@
 import copy
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -50,13 +51,13 @@ class Translator:
         self, model: Transformer, params: Params, tokenizer: Tokenizer, config: Config
     ) -> None:
         self.model, self.tokenizer, self.config = model, tokenizer, config
-        self.params = parallel.replicate(params, jax.local_devices())
-        self._compiled: dict[int, Callable[..., Hypotheses]] = {}
+        self.params = parallel.replicate_locally(params)
+        self._compiled: dict[int, Callable[..., Hypotheses]] = {}  # by beam size
 
     def with_params(self, params: Params) -> "Translator":
         """Returns a translator with other parameters and the same compiled functions."""
         other = copy.copy(self)
-        other.params = parallel.replicate(params, jax.local_devices())
+        other.params = parallel.replicate_locally(params)
         return other
 
     def translate(
@@ -74,11 +75,18 @@ class Translator:
           length_penalty: α of the length normalisation; None is the configuration's.
 
         Raises:
-          ValueError: a sentence has more pieces than `config.decoding.max_source_length`.
+          ValueError: a sentence has more pieces than `config.decoding.max_source_length`, or an
+            option is out of range.
         """
+        if isinstance(sentences, str):
+            raise ValueError("sentences is one string; expected a sequence of them")
         decoding = self.config.decoding
-        search = self._compile(beam_size or decoding.beam_size)
-        alpha = decoding.length_penalty if length_penalty is None else length_penalty
+        if beam_size is not None:
+            decoding = replace(decoding, beam_size=beam_size)
+        if length_penalty is not None:
+            decoding = replace(decoding, length_penalty=length_penalty)
+        search = self._compile(decoding.beam_size)
+        alpha = float(decoding.length_penalty)  # an int would be compiled anew
         encoded = self.tokenizer.encode_source(sentences)
         for number, ids in enumerate(encoded):
             if len(ids) > decoding.max_source_length:
@@ -92,7 +100,7 @@ class Translator:
             hypotheses = jax.device_get(search(self.params, parallel.split_local(source), alpha))
             hypotheses = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), hypotheses)
             for row, number in enumerate(index):
-                length = hypotheses.lengths[row, 0] - 1  # without the end
+                length = max(0, hypotheses.lengths[row, 0] - 1)  # without the end
                 ids = hypotheses.tokens[row, 0, :length].tolist()
                 translations[number] = Translation(
                     self.tokenizer.decode(ids),
@@ -114,7 +122,12 @@ class Translator:
         """
         lines = iter(lines)
         while chunk := list(islice(lines, LINES_AT_ONCE)):
-            parts = [split_line(line, self._fits) for line in chunk]
+            lengths = map(len, self.tokenizer.encode_source(chunk))
+            longest = self.config.decoding.max_source_length
+            parts = [
+                [line] if length <= longest else split_line(line, self._fits)
+                for line, length in zip(chunk, lengths, strict=True)
+            ]
             texts = iter(self.translate([part for line in parts for part in line], **options))
             for line in parts:
                 yield " ".join(translation.text for translation in islice(texts, len(line)))
@@ -162,13 +175,15 @@ class Translator:
 
     def shapes(self) -> list[tuple[int, int]]:
         """The (rows, source length) of every bucket: all shapes that translating may compile."""
-        longest = bucket_length(self.config.decoding.max_source_length)
-        lengths = [16 << n for n in range((longest // 16).bit_length())]
-        return [(self._num_rows(length), length) for length in lengths]
+        lengths = {self._bucket(n) for n in range(1, self.config.decoding.max_source_length + 1)}
+        return [(self._num_rows(length), length) for length in sorted(lengths)]
+
+    def _bucket(self, length: int) -> int:
+        return min(bucket_length(length), self.config.decoding.max_source_length)
 
     def _num_rows(self, length: int) -> int:
-        devices = jax.local_device_count()
-        return devices * max(1, self.config.decoding.batch_tokens // length)
+        rows = self.config.decoding.batch_tokens // (length + EXTRA_TARGET_LENGTH)
+        return parallel.num_local_devices() * max(1, rows)
 
     def _batches(
         self, encoded: Sequence[list[int]]
@@ -177,7 +192,7 @@ class Translator:
         members: dict[int, list[int]] = {}
         for number, ids in enumerate(encoded):
             if len(ids) > 1:  # more than the end
-                members.setdefault(bucket_length(len(ids)), []).append(number)
+                members.setdefault(self._bucket(len(ids)), []).append(number)
         for length, numbers in sorted(members.items()):
             # Sentences that end together waste no steps on each other.
             numbers.sort(key=lambda number: len(encoded[number]))
@@ -191,7 +206,9 @@ class Translator:
 
     def _compile(self, beam_size: int) -> Callable[..., Hypotheses]:
         if beam_size not in self._compiled:
-            search = partial(self.search, beam_size=beam_size)
+            unbound = copy.copy(self)  # what is compiled outlives these parameters
+            unbound.params = None
+            search = partial(unbound.search, beam_size=beam_size)
             self._compiled[beam_size] = parallel.pmap_search(search)
         return self._compiled[beam_size]
 

@@ -11,6 +11,7 @@ from tensorboardX import SummaryWriter
 
 from nmt import parallel
 from nmt.checkpoint import write_atomic
+from nmt.config import InputError
 
 METRICS, EVENTS = "metrics.jsonl", "events"
 
@@ -19,7 +20,10 @@ def read_history(workdir: Path) -> list[dict[str, Any]]:
     """Returns the records of a run, in order; a line that was cut off in writing is left out."""
     path = workdir / METRICS
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    try:
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+    except ValueError as error:
+        raise InputError(f"{path}: not a record a line: {error}") from None
 
 
 class History:
@@ -31,9 +35,11 @@ class History:
     def __init__(self, workdir: Path, step: int) -> None:
         """Opens the history of a run that goes on from `step`; later records are dropped."""
         records = [record for record in read_history(workdir) if record["step"] <= step]
-        write_atomic(workdir / METRICS, "".join(json.dumps(record) + "\n" for record in records))
-        shutil.rmtree(workdir / EVENTS, ignore_errors=True)
         first = parallel.is_first_host()  # the others write nothing
+        if first:
+            lines = "".join(json.dumps(record) + "\n" for record in records)
+            write_atomic(workdir / METRICS, lines)
+            shutil.rmtree(workdir / EVENTS, ignore_errors=True)
         self._file = (workdir / METRICS if first else Path(os.devnull)).open("a")
         self._events = SummaryWriter(str(workdir / EVENTS), write_to_disk=first)
         for record in records:

@@ -1,5 +1,6 @@
 """The training run: data, steps, evaluation, checkpoints, log, summary."""
 
+import hashlib
 import json
 import math
 import sys
@@ -65,15 +66,14 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
     Raises:
       InputError: the data, or a run already in the folder, does not fit the configuration.
     """
-    open_run(config, workdir)
-    summary = workdir / SUMMARY
-    if summary.exists():
-        finished: dict[str, Any] = json.loads(summary.read_text())
-        if finished["steps"] >= config.training.num_steps:
-            say(f"{workdir}: this run has finished")
-            return finished
+    compare_configuration(config, workdir)
+    finished = read_json(workdir / SUMMARY) if (workdir / SUMMARY).exists() else {"steps": 0}
+    if finished["steps"] >= config.training.num_steps:
+        say(f"{workdir}: this run has finished")
+        return finished
     splits = corpora.load_corpus(config.data)
-    vocabulary = prepare_tokenizer(config, workdir, splits.train)
+    checkpoint.write_atomic(workdir / checkpoint.CONFIG, to_json(config))
+    vocabulary = prepare_tokenizer(config, workdir, splits)
     model = build(config.model, vocabulary.vocab_sizes, vocabulary.shared)
     run = Run(config, workdir, splits, vocabulary, model)
     checkpoints = checkpoint.Checkpoints(workdir)
@@ -84,46 +84,76 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
         checkpoints.close()
 
 
-def open_run(config: Config, workdir: Path) -> None:
-    """Writes the configuration of a new run, or compares it with that of the run in the folder.
+def compare_configuration(config: Config, workdir: Path) -> None:
+    """Compares a configuration with that of the run in the folder, if one has begun.
 
-    Two fields may differ, since no parameter at a given step depends on them: how often the loss is
-    logged, and the number of steps where the schedule does not look at it.
+    Some fields may differ: how often the loss is logged; more steps, where the schedule does not
+    look at their number; where the data lies, since its digests tell whether it is the same.
 
     Raises:
       InputError: any other field differs; all that differ are printed.
     """
-    path = workdir / checkpoint.CONFIG
-    if path.exists():
-        harmless = {"training.log_every_steps"}
-        if config.optimizer.schedule == "inverse_sqrt":
-            harmless.add("training.num_steps")
-        changed = list(differences(checkpoint.read_config(workdir), config))
-        for field, old, new in changed:
-            say(f"{field}: this run has {old!r}, now given {new!r}")
-        if any(field not in harmless for field, _, _ in changed):
-            raise InputError(
-                f"{path}: the run in this folder has another configuration; give another "
-                "--workdir, or the same configuration"
-            )
-    checkpoint.write_atomic(path, to_json(config))
+    if not (workdir / DATA).exists():  # nothing has been made of the configuration yet
+        return
+    harmless = {"training.log_every_steps", "data.path", "data.tfds_data_dir"}
+    harmless |= {f"data.{split}_files" for split in corpora.Splits._fields}
+    refused = False
+    for field, old, new in differences(checkpoint.read_config(workdir), config):
+        say(f"{field}: this run has {old!r}, now given {new!r}")
+        more = field == "training.num_steps" and new > old
+        refused |= field not in harmless and not (
+            more and config.optimizer.schedule == "inverse_sqrt"
+        )
+    if refused:
+        raise InputError(
+            f"{workdir / checkpoint.CONFIG}: the run in this folder has another configuration; "
+            "give another --workdir, or the same configuration"
+        )
 
 
-def prepare_tokenizer(config: Config, workdir: Path, corpus: corpora.Corpus) -> Tokenizer:
-    """Trains a new run's tokenizer and counts what its data holds; reads an old run's."""
-    path = workdir / DATA
+def prepare_tokenizer(config: Config, workdir: Path, splits: corpora.Splits) -> Tokenizer:
+    """Trains a new run's tokenizer and counts what its data holds; reads an old run's.
+
+    Raises:
+      InputError: no pair can be used, or the data is not that with which the run began.
+    """
+    path, train = workdir / DATA, splits.train
+    found = {name: digest(split) for name, split in splits._asdict().items()}
     if not path.exists():  # it is written last: where it stands, the tokenizer does too
-        say(f"training a tokenizer on {len(corpus.source):,} pairs")
-        vocabulary = tokenizer.train(config.tokenizer, *corpus)
+        say(f"training a tokenizer on {len(train.source):,} pairs")
+        vocabulary = tokenizer.train(config.tokenizer, *train)
         checkpoint.write_atomic(workdir / checkpoint.TOKENIZER, vocabulary.to_bytes())
-        counts = pipeline.count_pairs(corpus, vocabulary, config.data)
-        checkpoint.write_atomic(path, json.dumps(counts) + "\n")
-    vocabulary, counts = checkpoint.read_tokenizer(workdir), json.loads(path.read_text())
+        counts = pipeline.count_pairs(train, vocabulary, config.data)
+        text = json.dumps({**counts, "sha256": found}, indent=2)
+        checkpoint.write_atomic(path, text + "\n")
+    vocabulary, data = checkpoint.read_tokenizer(workdir), read_json(path)
+    changed = [name for name in found if found[name] != data["sha256"].get(name)]
+    if changed:
+        raise InputError(
+            f"{path}: the text of {', '.join(changed)} is not that with which this run began; "
+            "give another --workdir, or the same text"
+        )
     say(
-        f"{counts['pairs']:,} training pairs; left out: {counts['empty']:,} empty on one side, "
-        f"{counts['too_long']:,} too long"
+        f"{data['pairs']:,} training pairs; left out: {data['empty']:,} empty on one side, "
+        f"{data['too_long']:,} too long"
     )
     return vocabulary
+
+
+def digest(corpus: corpora.Corpus) -> str:
+    """Returns the SHA-256 of all sentences, side by side."""
+    sha256 = hashlib.sha256()
+    for source, target in zip(*corpus, strict=True):
+        sha256.update(f"{source}\n{target}\n".encode())
+    return sha256.hexdigest()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads a JSON object that an earlier start wrote."""
+    try:
+        return dict(json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path}: not a JSON object: {error}") from None
 
 
 def take_steps(run: Run, checkpoints: checkpoint.Checkpoints) -> Progress:
@@ -150,10 +180,15 @@ def take_steps(run: Run, checkpoints: checkpoint.Checkpoints) -> Progress:
     ):
         while step < training.num_steps:
             start = time.perf_counter()
-            batch = fill(next(batches), run, jax.device_count() * training.micro_batches)
+            batch = fill(next(batches), run, parallel.num_devices() * training.micro_batches)
             state, metrics = train_step(state, parallel.split_global(batch))
             sums, grad_norm = jax.device_get(metrics)
             step += 1
+            if not math.isfinite(sums.loss):
+                raise InputError(
+                    f"step {step}: the loss is {sums.loss}; start anew with a smaller "
+                    "optimizer.learning_rate, or with optimizer.clip_norm"
+                )
             bar.update()
             progress = count(progress, sums, time.perf_counter() - start, batches.get_state())
             if due(training.log_every_steps):
@@ -244,16 +279,17 @@ def make_evaluate(run: Run) -> Callable[[Params], dict[str, float]]:
         translator = translator.with_params(params)
         sums = []
         for batch in progress_bar(batches, "dev loss", len(batches), leave=False):
-            rows = fill(batch, run, jax.local_device_count())
+            rows = fill(batch, run, parallel.num_local_devices())
             sums.append(jax.device_get(eval_step(translator.params, parallel.split_local(rows))))
         loss, correct, tokens = (float(sum(column)) for column in zip(*sums, strict=True))
         texts = translate_all(translator, dev.source, "dev", beam_size=1)
         scores = corpus_scores(texts, dev.target)
         for lines in islice(zip(dev.source, texts, dev.target, strict=True), NUM_SAMPLES):
-            say("  source:      {}\n  translation: {}\n  reference:   {}\n".format(*lines))
+            shown = (tokenizer.clean(line)[:500] for line in lines)
+            say("  source:      {}\n  translation: {}\n  reference:   {}\n".format(*shown))
         return {
             "loss": loss / tokens,
-            "perplexity": math.exp(loss / tokens),
+            "perplexity": math.exp(min(loss / tokens, 700)),  # more is beyond a float
             "accuracy": correct / tokens,
             "bleu": scores.bleu,
             "chrf": scores.chrf,
@@ -263,19 +299,12 @@ def make_evaluate(run: Run) -> Callable[[Params], dict[str, float]]:
 
 
 def finish(run: Run, checkpoints: checkpoint.Checkpoints, progress: Progress) -> dict[str, Any]:
-    """Translates test with the best parameters, on the first host; writes summary and pictures."""
+    """Translates test with the best parameters; writes translations, summary and pictures."""
     test, workdir = run.splits.test, run.workdir
     params = checkpoints.params("best")
-    if not parallel.is_first_host():
-        return {}
     translator = Translator(run.model, params, run.tokenizer, run.config)
-    texts = translate_all(translator, test.source, "test")
+    texts = translate_all(translator, test.source, "test")  # by each host: none waits for another
     scores = corpus_scores(texts, test.target)
-    checkpoint.write_atomic(workdir / TRANSLATIONS, "".join(text + "\n" for text in texts))
-    figures.learning_curve(read_history(workdir), workdir / "learning_curve.png")
-    # A sentence whose picture is neither trivial nor too large to read.
-    sentence = min(test.source, key=lambda text: abs(len(text.split()) - 10))
-    figures.attention_map(*cross_attention(translator, sentence), workdir / "attention.png")
     summary = {
         "bleu": scores.bleu,
         "chrf": scores.chrf,
@@ -285,8 +314,22 @@ def finish(run: Run, checkpoints: checkpoint.Checkpoints, progress: Progress) ->
         "tokens_per_second": progress.all_tokens / progress.all_step_seconds,
         "parameters": sum(x.size for x in jax.tree.leaves(params)),
     }
-    checkpoint.write_atomic(workdir / SUMMARY, json.dumps(summary, indent=2) + "\n")
+    if parallel.is_first_host():
+        checkpoint.write_atomic(workdir / TRANSLATIONS, "".join(text + "\n" for text in texts))
+        checkpoint.write_atomic(workdir / SUMMARY, json.dumps(summary, indent=2) + "\n")
+        draw(translator, test.source, workdir)
     return summary
+
+
+def draw(translator: Translator, sentences: Sequence[str], workdir: Path) -> None:
+    """Draws the learning curve, and the attention of one sentence."""
+    figures.learning_curve(read_history(workdir), workdir / "learning_curve.png")
+    lengths = map(len, translator.tokenizer.encode_source(sentences))
+    # A sentence whose picture is neither trivial nor too large to read.
+    distance, number = min((abs(length - 16), number) for number, length in enumerate(lengths))
+    if distance < 16:
+        attention = cross_attention(translator, sentences[number])
+        figures.attention_map(*attention, workdir / "attention.png")
 
 
 def translate_all(
@@ -310,7 +353,7 @@ def describe(run: Run, params: Params) -> str:
     return (
         f"{size:,} parameters, vocabularies of {run.tokenizer.vocab_sizes} pieces"
         f"{', shared' if run.tokenizer.shared else ''}\n"
-        f"{jax.device_count()} {jax.devices()[0].device_kind} device(s); one training shape: "
+        f"{parallel.num_devices()} {parallel.device_kind()} device(s); one training shape: "
         f"{rows} rows of {data.max_source_length} + {data.max_target_length} pieces"
     )
 

@@ -186,7 +186,7 @@ def test_sampling_is_a_function_of_seed_epoch_and_window(corpus, vocabulary):
     assert not same(window(0, 1, config=CONFIG), first)
     text = pairs_of(first, vocabulary)
     pieces = {pair: [] for pair in text}
-    for epoch in range(3):
+    for epoch in range(6):
         for rows in epoch_rows(corpus, vocabulary, SAMPLED, epoch):
             for row, segment in zip(*np.nonzero(rows.source_positions == 1), strict=True):
                 number = rows.source_segments[row, segment]

@@ -147,10 +147,27 @@ def test_vocabulary_too_small_for_its_characters_is_an_error_in_one_line(shared)
     assert "\n" not in str(raised.value)
 
 
-def test_very_long_training_lines_are_not_left_out():
-    long = ["Hund läuft " * 1000]
+def test_what_is_no_sentence_does_not_shape_the_vocabulary():
+    lines = [*GERMAN, "x" * 100_000]
+    tokenizer = train(TokenizerConfig(vocab_size=330), lines, [*ENGLISH, "y" * 100_000])
+    pieces = [tokenizer.source.id_to_piece(number) for number in range(tokenizer.vocab_sizes[0])]
+    assert not any("xx" in piece or "yy" in piece for piece in pieces)
+    assert (
+        tokenizer.to_bytes() == train(TokenizerConfig(vocab_size=330), GERMAN, ENGLISH).to_bytes()
+    )
+
+
+def test_lines_longer_than_sentencepiece_takes_by_itself_count():
+    long = ["Hund läuft " * 350]  # 4,200 bytes
     tokenizer = train(TokenizerConfig(vocab_size=290), long, ["a b c"])
     assert all(tokenizer.source.piece_to_id(piece) != tokenizer.unk_id for piece in "Hä")
+
+
+@pytest.mark.parametrize("text", ["\x00", "\xa0", "\u200b", ""])
+def test_text_without_a_character_is_an_error_in_one_line(text):
+    with pytest.raises(InputError, match="no vocabulary can be trained") as raised:
+        train(TokenizerConfig(vocab_size=290), [text] * 3, [text] * 3)
+    assert "\n" not in str(raised.value)
 
 
 # Bytes.
