@@ -174,14 +174,19 @@ def take_steps(run: Run, checkpoints: checkpoint.Checkpoints) -> Progress:
     def due(every: int) -> bool:
         return step % every == 0 or step == training.num_steps
 
+    def take_batch() -> tuple[Batch, dict[str, int]]:
+        batch = fill(next(batches), run, parallel.num_devices() * training.micro_batches)
+        return parallel.split_global(batch), batches.get_state()
+
     with (
         closing(History(run.workdir, step)) as history,
         progress_bar(None, "train", training.num_steps, initial=step) as bar,
     ):
+        batch, position = take_batch()
         while step < training.num_steps:
-            start = time.perf_counter()
-            batch = fill(next(batches), run, parallel.num_devices() * training.micro_batches)
-            state, metrics = train_step(state, parallel.split_global(batch))
+            start, reached = time.perf_counter(), position
+            state, metrics = train_step(state, batch)
+            batch, position = take_batch()  # while the devices compute
             sums, grad_norm = jax.device_get(metrics)
             step += 1
             if not math.isfinite(sums.loss):
@@ -190,7 +195,7 @@ def take_steps(run: Run, checkpoints: checkpoint.Checkpoints) -> Progress:
                     "optimizer.learning_rate, or with optimizer.clip_norm"
                 )
             bar.update()
-            progress = count(progress, sums, time.perf_counter() - start, batches.get_state())
+            progress = count(progress, sums, time.perf_counter() - start, reached)
             if due(training.log_every_steps):
                 record = {
                     "loss": progress.loss / progress.tokens,
