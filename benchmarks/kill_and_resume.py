@@ -124,7 +124,7 @@ def main() -> None:
         print(f"left alone: {seconds:.0f} s")
         kills = 0
         while kills < options.kills:
-            moment = moments.uniform(0, 0.4 * seconds)
+            moment = moments.uniform(0, 0.25 * seconds)
             if not kill(killed, options.args, moment):
                 break
             kills += 1
