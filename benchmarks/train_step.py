@@ -5,7 +5,8 @@
 A step is forward, label-smoothed cross-entropy, backward and Adam, with dropout in the same places.
 PyTorch takes batches of sentences of similar length; nmt takes the same sentences packed in rows. A
 third layout gives both the same arrays, one pair a row. The contenders take turns: in each round
-each of them takes its share of its batches, and ratios compare throughputs of the same round.
+each of them takes its share of its batches, and ratios compare throughputs of the same round. The
+first step of a turn is taken twice and timed once: it finds memory as another contender left it.
 More batches let sentences be closer in length: see the fill.
 """
 
@@ -277,6 +278,7 @@ def measure(
         for precision, rate in matmul_rates():
             rates[precision] = max(rates.get(precision, 0.0), rate)
         for (take, batches), result in zip(contenders, results, strict=True):
+            take(slice(start, start + 1))
             begin = time.perf_counter()
             take(part)
             seconds = time.perf_counter() - begin

@@ -30,6 +30,19 @@ class Memory(NamedTuple):
     segments: Int[Array, "B S"]
 
 
+class Output(NamedTuple):
+    """The logits as the product that they are, so that a loss need not hold them all at once."""
+
+    states: Float[Array, "B T D"]
+    table: Float[Array, "V D"]  # the output layer's, a parameter
+
+    @property
+    def logits(self) -> Float[Array, "B T V"]:
+        """Multiplies by the transposed table (section 3.4), summing in float32."""
+        table = self.table.astype(self.states.dtype)
+        return jnp.einsum("btd,vd->btv", self.states, table, preferred_element_type=jnp.float32)
+
+
 class Constants(NamedTuple):
     """What all decoding steps of a sentence share: one row a sentence, never moved."""
 
@@ -241,12 +254,10 @@ class Transformer(nn.Module):
         target_positions: Int[Array, "B T"],
         *,
         deterministic: bool,
-    ) -> Float[Array, "B T V"]:
+    ) -> Output:
         """Encodes the source and decodes the target, teacher-forced."""
         memory = self.encode(source, source_segments, source_positions, deterministic=deterministic)
-        return self.decode(
-            memory, decoder_input, target_segments, target_positions, deterministic=deterministic
-        )
+        return self._decode(memory, decoder_input, target_segments, target_positions, deterministic)
 
     def encode(
         self,
@@ -289,6 +300,16 @@ class Transformer(nn.Module):
           positions: as in `encode`.
           deterministic: as in `encode`.
         """
+        return self._decode(memory, decoder_input, segments, positions, deterministic).logits
+
+    def _decode(
+        self,
+        memory: Memory,
+        decoder_input: Int[Array, "B T"],
+        segments: Int[Array, "B T"],
+        positions: Int[Array, "B T"],
+        deterministic: bool,
+    ) -> Output:
         x = self._embed(self.target_embedding, decoder_input, positions, deterministic)
         mask = segment_mask(segments, segments) & causal_mask(decoder_input.shape[1])
         cross_mask = segment_mask(segments, memory.segments)
@@ -296,7 +317,7 @@ class Transformer(nn.Module):
             x, weights, cross_weights = layer(x, memory.states, mask, cross_mask, deterministic)
             self.sow("attention", "decoder", weights)
             self.sow("attention", "cross", cross_weights)
-        return self._logits(x)
+        return self._output(x)
 
     def start(self, memory: Memory, max_length: int) -> tuple[Constants, Cache]:
         """Prepares the decoding of one hypothesis a sentence, of at most `max_length` pieces."""
@@ -321,7 +342,7 @@ class Transformer(nn.Module):
         ):
             x, new = layer.step(x, memory, constants.mask, old, position)
             caches.append(new)
-        return self._logits(x), Cache(tuple(caches), position + 1)
+        return self._output(x).logits, Cache(tuple(caches), position + 1)
 
     @nn.nowrap
     def reorder(self, cache: Cache, parents: Int[Array, "B K"]) -> Cache:
@@ -340,11 +361,10 @@ class Transformer(nn.Module):
             x = x + sinusoidal_positions(positions, self.config.emb_dim).astype(x.dtype)
         return self.dropout(x, deterministic=deterministic)
 
-    def _logits(self, x: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
-        """Multiplies by the transposed target embedding (section 3.4), summing in float32."""
+    def _output(self, x: Float[Array, "B T D"]) -> Output:
+        """Shares the target embedding with the output layer (section 3.4)."""
         x = self.decoder_norm(x) if self.config.norm == "pre" else x
-        table = self.target_embedding.embedding.astype(x.dtype)
-        return jnp.einsum("btd,vd->btv", x, table, preferred_element_type=jnp.float32)
+        return Output(x, self.target_embedding.embedding)
 
 
 def _projection(

@@ -4,11 +4,16 @@ Sums can be added over micro-batches, devices and hosts before they are divided,
 target token weighs the same wherever it was computed; means cannot.
 """
 
-from typing import NamedTuple
+import math
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
+
+NUM_CHUNKS = 8
+"""Parts of a batch whose logits are computed one after the other: at most an eighth is held."""
 
 
 class Sums(NamedTuple):
@@ -53,3 +58,78 @@ def cross_entropy(
         (correct & mask).sum(dtype=jnp.int32),
         mask.sum(dtype=jnp.int32),
     )
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(4,))
+def chunked_cross_entropy(
+    states: Float[Array, "B T D"],
+    table: Float[Array, "V D"],
+    labels: Int[Array, "B T"],
+    mask: Bool[Array, "B T"],
+    label_smoothing: float = 0.0,
+) -> Sums:
+    """Computes `cross_entropy(states @ table.T, ...)` without ever holding all the logits.
+
+    Positions are taken in `NUM_CHUNKS` parts, or as many as divide T. When gradients are asked
+    for, each part's are computed beside its loss, while its logits are at hand; only `grad` and
+    `vjp` of `loss` pass through, to `states` and `table`.
+
+    Args:
+      states: what the output layer multiplies, in the type to compute in.
+      table: one row a piece, float32.
+      labels: as in `cross_entropy`.
+      mask: as in `cross_entropy`.
+      label_smoothing: as in `cross_entropy`.
+
+    Returns:
+      Sums over the tokens that count.
+
+    References:
+      Wijmans et al. 2024, Cut Your Losses in Large-Vocabulary Language Models, section 4,
+      https://arxiv.org/abs/2411.09009, which goes further and cuts the vocabulary too.
+    """
+    # What belongs to the gradients is dead code here, and XLA removes it.
+    return _chunked_forward(states, table, labels, mask, label_smoothing)[0]
+
+
+def _chunked_forward(
+    states: jax.Array, table: jax.Array, labels: jax.Array, mask: jax.Array, label_smoothing: float
+) -> tuple[Sums, tuple[jax.Array, jax.Array]]:
+    kernel = table.astype(states.dtype)
+
+    def add(total: Any, part: tuple[jax.Array, ...]) -> tuple[Any, jax.Array]:
+        x, labels, mask = part
+
+        def loss(logits: jax.Array) -> tuple[jax.Array, Sums]:
+            sums = cross_entropy(logits, labels, mask, label_smoothing)
+            return sums.loss, sums
+
+        gradient, sums = jax.grad(loss, has_aux=True)(_logits(x, kernel))
+        gradient = gradient.astype(x.dtype)
+        table_gradient = jnp.einsum("btv,btd->vd", gradient, x, preferred_element_type=jnp.float32)
+        total = jax.tree.map(jnp.add, total, (sums, table_gradient))
+        return total, jnp.einsum("btv,vd->btd", gradient, kernel)
+
+    start = Sums(jnp.float32(0), jnp.int32(0), jnp.int32(0)), jnp.zeros(table.shape, jnp.float32)
+    (sums, table_gradient), gradient = jax.lax.scan(add, start, _chunks(states, labels, mask))
+    return sums, (jnp.moveaxis(gradient, 0, 1).reshape(states.shape), table_gradient)
+
+
+def _chunked_backward(
+    _label_smoothing: float, gradients: tuple[jax.Array, jax.Array], cotangents: Sums
+) -> tuple[jax.Array, jax.Array, None, None]:
+    states, table = gradients
+    return (cotangents.loss * states).astype(states.dtype), cotangents.loss * table, None, None
+
+
+chunked_cross_entropy.defvjp(_chunked_forward, _chunked_backward)
+
+
+def _logits(states: jax.Array, kernel: jax.Array) -> jax.Array:
+    return jnp.einsum("btd,vd->btv", states, kernel, preferred_element_type=jnp.float32)
+
+
+def _chunks(*arrays: jax.Array) -> tuple[jax.Array, ...]:
+    """Cuts along the second axis: the first may lie on several devices."""
+    parts = math.gcd(arrays[0].shape[1], NUM_CHUNKS)
+    return tuple(jnp.moveaxis(x.reshape(x.shape[0], parts, -1, *x.shape[2:]), 1, 0) for x in arrays)

@@ -12,7 +12,7 @@ from nmt.config import TrainingConfig
 from nmt.data.batching import Batch
 from nmt.models.seq2seq import Params, init_params
 from nmt.models.transformer import Transformer
-from nmt.training.loss import Sums, cross_entropy
+from nmt.training.loss import Sums, chunked_cross_entropy
 
 
 class TrainState(NamedTuple):
@@ -54,8 +54,8 @@ def make_train_step(
     """
 
     def loss(params: Params, batch: Batch, key: Key[Array, ""]) -> tuple[jax.Array, Sums]:
-        logits = apply(model, params, batch, rngs={"dropout": key}, deterministic=False)
-        sums = cross_entropy(logits, *labels(batch), config.label_smoothing)
+        output = apply(model, params, batch, rngs={"dropout": key}, deterministic=False)
+        sums = chunked_cross_entropy(*output, *labels(batch), config.label_smoothing)
         return sums.loss, sums
 
     def train_step(
@@ -94,8 +94,8 @@ def make_eval_step(model: Transformer) -> Callable[..., Sums]:
     """Makes eval_step(params, batch, *, axis_name=None) -> sums, without smoothing or dropout."""
 
     def eval_step(params: Params, batch: Batch, *, axis_name: str | None = None) -> Sums:
-        logits = apply(model, params, batch, deterministic=True)
-        sums = cross_entropy(logits, *labels(batch))
+        output = apply(model, params, batch, deterministic=True)
+        sums = chunked_cross_entropy(*output, *labels(batch))
         return sums if axis_name is None else jax.lax.psum(sums, axis_name)
 
     return eval_step
@@ -107,7 +107,7 @@ def labels(batch: Batch) -> tuple[Int[Array, "B T"], Bool[Array, "B T"]]:
 
 
 def apply(model: Transformer, params: Params, batch: Batch, **kwargs: Any) -> Any:
-    """Runs a teacher-forced pass over a batch; returns what `model.apply` does, the logits."""
+    """Runs a teacher-forced pass over a batch; returns what `model.apply` does: the output."""
     return model.apply(
         {"params": params},
         batch.source,

@@ -87,7 +87,7 @@ def lay(
 
 @partial(jax.jit, static_argnums=0)
 def forward(model, params, *arrays):
-    return model.apply({"params": params}, *arrays, deterministic=True)
+    return model.apply({"params": params}, *arrays, deterministic=True).logits
 
 
 @partial(jax.jit, static_argnums=0)
@@ -356,7 +356,8 @@ def test_dropout_is_a_function_of_its_key(tiny):
 
     @jax.jit
     def dropped(key):
-        return model.apply({"params": params}, *arrays, deterministic=False, rngs={"dropout": key})
+        rngs = {"dropout": key}
+        return model.apply({"params": params}, *arrays, deterministic=False, rngs=rngs).logits
 
     first, again, other = (dropped(jax.random.key(n)) for n in (0, 0, 1))
     np.testing.assert_array_equal(first, again)

@@ -1,12 +1,14 @@
 """Label-smoothed cross-entropy against NumPy, and as a sum that can be split."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from nmt.training.loss import Sums, cross_entropy
+from nmt.training.loss import Sums, chunked_cross_entropy, cross_entropy
 
 B, T, V = 3, 5, 7
 
@@ -91,3 +93,69 @@ def test_large_logits_stay_finite():
     logits = jnp.array([[1e4, -1e4, 0.0]])
     sums = cross_entropy(logits, jnp.array([1]), jnp.array([True]))
     np.testing.assert_allclose(sums.loss, 2e4)
+
+
+# In parts, from the factors of the logits.
+
+
+def random_factors(length: int, dtype=jnp.float32):
+    rng = np.random.default_rng(length)
+    states = jnp.asarray(rng.normal(0, 1, (B, length, 4)), dtype)
+    table = jnp.asarray(rng.normal(0, 1, (V, 4)), jnp.float32)
+    labels = jnp.asarray(rng.integers(0, V, (B, length)), jnp.int32)
+    return states, table, labels, jnp.asarray(rng.random((B, length)) < 0.7)
+
+
+def whole_cross_entropy(states, table, *rest) -> Sums:
+    return cross_entropy(jnp.einsum("btd,vd->btv", states.astype(jnp.float32), table), *rest)
+
+
+@pytest.mark.parametrize("length", [5, 12, 16])  # in 1, 4 and 8 parts
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_parts_equal_the_whole(length, smoothing):
+    states, table, labels, mask = random_factors(length)
+
+    def times_three(loss, states, table):  # what follows the loss must reach its gradients
+        sums = loss(states, table, labels, mask, smoothing)
+        return 3.0 * sums.loss, sums
+
+    def with_gradients(loss):
+        function = partial(times_three, loss)
+        return jax.value_and_grad(function, argnums=(0, 1), has_aux=True)(states, table)
+
+    expected, found = map(with_gradients, (whole_cross_entropy, chunked_cross_entropy))
+    close = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
+    jax.tree.map(close, found, expected)
+    jax.tree.map(close, times_three(chunked_cross_entropy, states, table), expected[0])
+
+
+def test_parts_in_bfloat16_round_the_gradients_of_the_logits_and_nothing_else():
+    states, table, labels, mask = random_factors(16, jnp.bfloat16)
+    table = table.astype(jnp.bfloat16).astype(jnp.float32)
+    sums, pull = jax.vjp(lambda t: chunked_cross_entropy(states, t, labels, mask).loss, table)
+    states = states.astype(jnp.float32)
+    logits = jnp.einsum("btd,vd->btv", states, table)
+    loss, gradient = jax.value_and_grad(lambda x: cross_entropy(x, labels, mask).loss)(logits)
+    np.testing.assert_allclose(sums, loss, rtol=1e-5)
+    found = pull(jnp.float32(1))[0]
+    assert found.dtype == jnp.float32
+    # Rounding to 8 bits changes a number by no more than its 2^-8 (and sums differ by 1e-5).
+    error = jnp.abs(found - jnp.einsum("btv,btd->vd", gradient, states))
+    bound = 2**-8 * jnp.einsum("btv,btd->vd", jnp.abs(gradient), jnp.abs(states))
+    assert (error < bound + 1e-5).all()
+
+
+@pytest.mark.parametrize("gradients", [False, True])
+def test_the_logits_of_all_positions_are_never_held_at_once(gradients):
+    length, vocab_size = 64, 1000
+    states, labels = jnp.zeros((B, length, 4)), jnp.zeros((B, length), jnp.int32)
+
+    def memory(loss) -> int:
+        def function(states, table):
+            return loss(states, table, labels, labels == 0).loss
+
+        function = jax.jit(jax.grad(function, (0, 1)) if gradients else function)
+        compiled = function.lower(states, jnp.zeros((vocab_size, 4))).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    assert memory(chunked_cross_entropy) < memory(whole_cross_entropy) / 3

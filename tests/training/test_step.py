@@ -120,7 +120,7 @@ def test_update_is_that_of_the_mean_smoothed_loss_of_all_target_tokens(model):
 
     @jax.jit
     def mean_loss(params):
-        log_probs = jax.nn.log_softmax(apply(model, params, batch, deterministic=True))
+        log_probs = jax.nn.log_softmax(apply(model, params, batch, deterministic=True).logits)
         q = 0.7 * jax.nn.one_hot(batch.labels, VOCAB) + 0.3 / VOCAB
         mask = batch.target_segments != 0
         return -((q * log_probs).sum(-1) * mask).sum() / mask.sum()
@@ -220,7 +220,7 @@ def test_evaluation_is_without_smoothing_and_dropout_on_any_number_of_devices(dr
     params = start(dropping, SGD).params
     batch = random_batch(5)
     sums = jax.jit(make_eval_step(dropping))(params, as_arrays(batch))
-    logits = jax.jit(partial(apply, dropping, deterministic=True))(params, as_arrays(batch))
+    logits = jax.jit(partial(apply, dropping, deterministic=True))(params, as_arrays(batch)).logits
     log_probs = np.asarray(jax.nn.log_softmax(logits), np.float64)
     mask = batch.target_segments != 0
     taken = np.take_along_axis(log_probs, batch.labels[..., None], -1)[..., 0]
