@@ -22,28 +22,71 @@ rate takes as its P the union of both, since `Pair.possible` lists only those th
   ("with *me*"-"comigo") or the first half has no sure link ("likes *the*"-"gosta do").
 """
 
-import functools
-import itertools
 import random
 import re
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple, TypeVar
+
+from nmt.data.grammar_lexicon import (
+    ESTAR,
+    FICAR,
+    SER,
+    Adjective,
+    Agreement,
+    Noun,
+    Pronoun,
+    Verb,
+    adjectives_of,
+    agreeing,
+    lexicon,
+    nouns_of,
+    passive_verbs,
+    pluralize,
+    verbs_of,
+)
+from nmt.data.grammar_phrases import (
+    BESIDE,
+    COMPANY,
+    CONJUNCTIONS,
+    DEFINITE,
+    DETERMINERS,
+    HE,
+    INDEFINITE,
+    INFINITIVES,
+    MODALS,
+    NEAR,
+    ON,
+    PAST_TENSES,
+    PEOPLE,
+    QUESTION_ADVERBS,
+    SHE,
+    SPEAKER,
+    SPEAKERS,
+    SUBJECTS,
+    TENSES_OF,
+    WE,
+    Nominal,
+    Pair,
+    Phrase,
+    Predicate,
+    Use,
+    Word,
+    antecedent_pronoun,
+    clause,
+    determined,
+    government,
+    joined,
+    linked,
+    of_pronoun,
+    predicate,
+    realized,
+    verb_group,
+    with_object,
+)
 
 T = TypeVar("T")
 
 WORD = re.compile(r"\w+(?:-\w+)*|'s|[^\w\s]")
-
-
-class Pair(NamedTuple):
-    """A sentence, its translation and their alignment over `words` of both, counted from 0."""
-
-    source: str
-    target: str
-    sure: tuple[tuple[int, int], ...]
-    possible: tuple[tuple[int, int], ...]
 
 
 class Splits(NamedTuple):
@@ -76,347 +119,6 @@ def generate(sizes: tuple[int, int, int] = (20_000, 500, 500), seed: int = 0) ->
     return Splits(corpus[:train], corpus[train:dev], corpus[dev:])
 
 
-# ------------------------------------------------------------------------------------- morphology
-
-VOWELS = "aeiou"
-PERSONS = ((1, False), (3, False), (1, True), (3, True))  # the order of every table of endings
-ENDINGS = {
-    "present": {"ar": "o a amos am", "er": "o e emos em", "ir": "o e imos em"},
-    "preterite": {"ar": "ei ou amos aram", "er": "i eu emos eram", "ir": "i iu imos iram"},
-    "imperfect": {"ar": "ava ava ávamos avam", "er": "ia ia íamos iam", "ir": "ia ia íamos iam"},
-}
-PARTICIPLES = {"ar": "ado", "er": "ido", "ir": "ido"}
-
-
-def conjugate(infinitive: str, tense: str, person: int, plural: bool) -> str:
-    """A Portuguese verb form; the second person, "você", has the forms of the third."""
-    index = PERSONS.index((1 if person == 1 else 3, plural))
-    irregular = lexicon().irregular.get((infinitive, tense))
-    if irregular:
-        return irregular[index]
-    stem, theme = infinitive[:-2], infinitive[-2:]
-    ending = ENDINGS[tense][theme].split()[index]
-    return respell(stem, theme, ending) + ending
-
-
-def respell(stem: str, theme: str, ending: str) -> str:
-    """A stem that keeps its sound before an ending: ficar, fiquei; conhecer, conheço."""
-    if theme == "ar" and ending[0] == "e":
-        changes = {"c": "qu", "g": "gu", "ç": "c"}
-    elif theme != "ar" and ending[0] in "oa":
-        changes = {"c": "ç", "g": "j"}
-    else:
-        changes = {}
-    return stem[:-1] + changes.get(stem[-1], stem[-1])
-
-
-def participle(infinitive: str) -> str:
-    """The masculine singular participle."""
-    irregular = lexicon().irregular.get((infinitive, "participle"))
-    return irregular[0] if irregular else infinitive[:-2] + PARTICIPLES[infinitive[-2:]]
-
-
-def attach(infinitive: str, clitic: str) -> str:
-    """An infinitive with "o", "a", "os" or "as" after it: comprar + a, comprá-la."""
-    stem, vowel = infinitive[:-2], infinitive[-2]
-    accented = {"a": "á", "e": "ê", "i": "í" if stem[-1] in "au" else "i"}[vowel]
-    return f"{stem}{accented}-l{clitic}"
-
-
-def pluralize(word: str) -> str:
-    """The regular plural of a Portuguese noun or adjective."""
-    accented = any(letter in "áâéêíóôú" for letter in word)
-    if word.endswith("ão"):
-        return word[:-2] + "ões"
-    if word.endswith("ês"):
-        return word[:-2] + "eses"
-    if word.endswith("m"):
-        return word[:-1] + "ns"
-    if word.endswith(("r", "z")):
-        return word + "es"
-    if word.endswith("il"):
-        return word[:-2] + ("eis" if accented else "is")
-    if word.endswith("l"):
-        vowel = word[-2] if accented else {"e": "é", "o": "ó"}.get(word[-2], word[-2])
-        return word[:-2] + vowel + "is"
-    return word if word.endswith("s") else word + "s"
-
-
-def feminine(adjective: str) -> str:
-    """The regular feminine of a Portuguese adjective."""
-    if adjective.endswith("o"):
-        return adjective[:-1] + "a"
-    if adjective.endswith("ês"):
-        return adjective[:-2] + "esa"
-    return adjective + "a" if adjective.endswith("or") else adjective
-
-
-def with_s(word: str) -> str:
-    """The regular plural of an English noun, or third person of a verb."""
-    if word.endswith(("s", "x", "ch", "sh")):
-        return word + "es"
-    if word.endswith("y") and word[-2] not in VOWELS:
-        return word[:-1] + "ies"
-    return word + "s"
-
-
-def suffixed(verb: str, suffix: str) -> str:
-    """An English verb with "ed" or "ing": carry, carried; hug, hugging; write, writing."""
-    if re.fullmatch(r"[^aeiou]*[aeiou][bdgklmnprt]", verb):
-        return verb + verb[-1] + suffix
-    if verb.endswith("e") and not verb.endswith("ee"):
-        return verb[:-1] + suffix
-    if suffix == "ed" and verb.endswith("y") and verb[-2] not in VOWELS:
-        return verb[:-1] + "ied"
-    return verb + suffix
-
-
-def indefinite(following: str) -> str:
-    """The article "a" or "an"."""
-    if following.startswith(("uni", "use")):
-        return "a"
-    return "an" if following[0].lower() in VOWELS or following == "honest" else "a"
-
-
-# ---------------------------------------------------------------------------------------- lexicon
-
-
-class Agreement(NamedTuple):
-    """What verbs and adjectives agree with; the gender of "I", "you" and "we" is "", not known."""
-
-    person: int
-    plural: bool
-    gender: str
-
-
-Forms = tuple[str, str, str, str]  # masculine and feminine singular, masculine and feminine plural
-
-
-def agreeing(forms: Sequence[str], agreement: Agreement) -> str:
-    """The form that agrees in gender and number."""
-    return forms[2 * agreement.plural + (agreement.gender == "f")]
-
-
-class Noun(NamedTuple):
-    """A noun; a mass noun has "-" for its plural."""
-
-    kind: str
-    english: tuple[str, str]
-    portuguese: tuple[str, str]
-    gender: str
-    owned: bool = False
-
-
-class Adjective(NamedTuple):
-    """An adjective; an English comparative of "" is formed with "more"."""
-
-    kinds: tuple[str, ...]
-    english: str
-    english_comparative: str
-    portuguese: Forms
-    portuguese_comparative: str
-
-
-class Verb(NamedTuple):
-    """A verb and what it governs: base, past, participle, gerund; infinitive; prepositions."""
-
-    english: tuple[str, str, str, str]
-    english_preposition: tuple[str, ...]
-    portuguese: str
-    portuguese_preposition: str
-    subjects: tuple[str, ...]
-    objects: tuple[str, ...]
-    stative: bool
-
-
-SER = Verb(("be", "was", "been", "being"), (), "ser", "", (), (), True)
-ESTAR = SER._replace(portuguese="estar")
-FICAR = SER._replace(portuguese="ficar")
-
-
-class Pronoun(NamedTuple):
-    """A personal pronoun, first in English, then in Portuguese; the oblique follows prepositions.
-
-    Where no possessive is `owned`, as "meu" is, Portuguese has "dele" and the like after the noun.
-    """
-
-    agreement: Agreement
-    owned: Forms | None
-    subject: str
-    object: str
-    possessive: str
-    nominative: str
-    accusative: str
-    dative: str
-    oblique: str
-
-
-class Lexicon(NamedTuple):
-    """The entries of the data file, by class."""
-
-    nouns: dict[str, list[Noun]]
-    people: list[Noun]
-    cities: list[tuple[str, str]]
-    adjectives: dict[str, list[Adjective]]
-    verbs: dict[str, list[Verb]]
-    adverbs: dict[str, list[tuple[str, str]]]
-    times: dict[str, list[tuple[str, str, str]]]
-    quantities: list[tuple[str, list[str]]]  # masculine[, feminine], in the plural
-    irregular: dict[tuple[str, str], list[str]]
-
-
-def four_forms(entry: str) -> Forms:
-    """The forms of "masculine[/feminine[/masculine plural]]"."""
-    masculine, *given = entry.split("/")
-    other = given[0] if given else feminine(masculine)
-    plural = given[1] if len(given) > 1 else pluralize(masculine)
-    return masculine, other, plural, pluralize(other)
-
-
-def _noun(columns: list[str]) -> Noun:
-    kind, english, portuguese, gender, *owned = columns
-    singular, *given = english.split("/")
-    plural = given[0] if given else with_s(singular)
-    masculine, *forms = portuguese.split("/")
-    other = forms[0] if forms else pluralize(masculine)
-    return Noun(kind, (singular, plural), (masculine, other), gender, bool(owned))
-
-
-def _adjective(columns: list[str]) -> Adjective:
-    english, portuguese, kinds, *comparative = columns
-    base, *given = english.split("/")
-    return Adjective(
-        tuple(kinds.split()), base, "".join(given), four_forms(portuguese), "".join(comparative)
-    )
-
-
-def _verb(columns: list[str]) -> Verb:
-    english, portuguese, subjects, objects, aspect = columns
-    forms, *preposition = english.split()
-    base, *given = forms.split("/")
-    past = given[0] if given else suffixed(base, "ed")
-    past_participle = given[1] if len(given) > 1 else past
-    gerund = given[2] if len(given) > 2 else suffixed(base, "ing")
-    infinitive, _, portuguese_preposition = portuguese.partition(" ")
-    return Verb(
-        (base, past, past_participle, gerund),
-        tuple(preposition),
-        infinitive,
-        portuguese_preposition,
-        tuple(subjects.split()),
-        tuple(objects.split()) if objects != "-" else (),
-        aspect == "state",
-    )
-
-
-@functools.cache
-def lexicon() -> Lexicon:
-    """The lexicon, read from the file beside this one."""
-    rows: dict[str, list[list[str]]] = defaultdict(list)
-    path = Path(__file__).with_name("grammar_lexicon.tsv")
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if line and not line.startswith("#"):
-            name, *columns = line.split("\t")
-            rows[name].append(columns)
-    nouns: dict[str, list[Noun]] = defaultdict(list)
-    for columns in rows["noun"]:
-        nouns[columns[0]].append(_noun(columns))
-    adjectives: dict[str, list[Adjective]] = defaultdict(list)
-    for name, *columns in rows["adjective"]:
-        adjectives[name].append(_adjective(columns))
-    times: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
-    for tense, english, portuguese, links in rows["time"]:
-        times[tense].append((english, portuguese, links))
-    verb_classes = ("verb", "giving", "saying", "asking", "control", "modal")
-    return Lexicon(
-        nouns=dict(nouns),
-        people=[Noun("human", (a, "-"), (b, "-"), gender) for a, b, gender in rows["person"]],
-        cities=[(english, portuguese) for english, portuguese in rows["city"]],
-        adjectives=dict(adjectives),
-        verbs={name: [_verb(columns) for columns in rows[name]] for name in verb_classes},
-        adverbs={name: [(a, b) for a, b in rows[name]] for name in ("manner", "preverb")},
-        times=dict(times),
-        quantities=[(english, portuguese.split("/")) for english, portuguese in rows["quantity"]],
-        irregular={(verb, tense): forms.split() for verb, tense, forms in rows["irregular"]},
-    )
-
-
-# -------------------------------------------------------------------------------- closed classes
-
-MODALS = ("can", "must")
-OPERATORS = ("am", "is", "are", "was", "were", "do", "does", "did", "will", *MODALS)
-
-DEFINITE = ("o", "a", "os", "as")
-THIS = ("este", "esta", "estes", "estas")
-THAT = ("aquele", "aquela", "aqueles", "aquelas")
-DETERMINERS = {  # of a singular and a plural noun
-    "the": (("the", "the"), DEFINITE),
-    "this": (("this", "these"), THIS),
-    "that": (("that", "those"), THAT),
-}
-INDEFINITE = ("um", "uma")
-
-SPEAKER, YOU, WE, HE, SHE, THEY_MASCULINE, THEY_FEMININE = (
-    Pronoun(Agreement(person, plural, gender), owned, *forms.split())
-    for person, plural, gender, forms, owned in (
-        (1, False, "", "I me my eu me me mim", four_forms("meu/minha")),
-        (2, False, "", "you you your você o lhe você", four_forms("seu/sua")),
-        (1, True, "", "we us our nós nos nos nós", four_forms("nosso/nossa")),
-        (3, False, "m", "he him his ele o lhe ele", None),
-        (3, False, "f", "she her her ela a lhe ela", None),
-        (3, True, "m", "they them their eles os lhes eles", None),
-        (3, True, "f", "they them their elas as lhes elas", None),
-    )
-)
-SPEAKERS = (SPEAKER, YOU, WE)  # whose possessives and pronouns need no antecedent
-SUBJECTS = (*SPEAKERS, HE, SHE)
-PEOPLE = {pronoun.agreement: pronoun for pronoun in (*SUBJECTS, THEY_MASCULINE, THEY_FEMININE)}
-
-CONTRACTED_PRONOUNS = ("ele", "ela", "eles", "elas")
-CONTRACTIONS = {
-    ("com", "mim"): "comigo",
-    ("com", "nós"): "conosco",
-    **{("a", word): form for word, form in zip(DEFINITE, ("ao", "à", "aos", "às"), strict=True)},
-    **{("a", word): "à" + word[1:] for word in THAT},
-    **{("por", word): "pel" + word for word in DEFINITE},
-    **{
-        (preposition, word): initial + word
-        for preposition, initial in (("de", "d"), ("em", "n"))
-        for word in (*DEFINITE, *THIS, *THAT, *CONTRACTED_PRONOUNS)
-    },
-}
-
-# English, Portuguese, links.
-NEAR = (("near", "perto de", "0-0 0?1"), ("far from", "longe de", "0-0 1-1"))
-BESIDE = (
-    *NEAR,
-    ("behind", "atrás de", "0-0 0?1"),
-    ("in front of", "em frente a", "0-0 1-1 2-2"),
-)
-CONJUNCTIONS = {
-    "and": ("and", "e"),
-    "but": (", but", ", mas", "0-0 1-1"),
-    "because": ("because", "porque"),
-    "when": ("when", "quando"),
-    "while": ("while", "enquanto"),
-}
-PAST_TENSES = ("past", "imperfect", "past progressive")
-TENSES_OF = dict.fromkeys(("when", "while"), ("past", "past progressive"))
-INFINITIVES = (  # conjunction, whether English has a gerund
-    (("to", "para"), False),
-    (("before", "antes de", "0-0 0?1"), True),
-    (("after", "depois de", "0-0 0?1"), True),
-    (("without", "sem"), True),
-)
-ON = (("on", "em", "0-0"), ("under", "debaixo de", "0-0 0?1"))
-COMPANY = (("with", "com", "0-0"), ("without", "sem", "0-0"))
-QUESTION_ADVERBS = (
-    ("where", "onde", "0-0"),
-    ("when", "quando", "0-0"),
-    ("why", "por que", "0-0 0-1"),
-    ("how", "como", "0-0"),
-)
-
 # Kinds of nouns.
 THINGS = ("object", "furniture", "clothes", "text", "vehicle", "craft", "food")
 PLACES = ("building", "area", "landscape")
@@ -445,358 +147,6 @@ ALL_DETERMINERS = {
     "genitive": 10,
 }
 RELATIVE_CLAUSES = {0: 0.26, 1: 0.18}  # by depth, as a probability
-
-
-# ---------------------------------------------------------------------------- words, verb groups
-
-
-@dataclass(eq=False, slots=True)
-class Word:
-    """A word of either side; a Portuguese word holds the English words that it renders."""
-
-    text: str
-    sure: tuple["Word", ...] = ()
-    possible: tuple["Word", ...] = ()
-
-
-class Phrase(NamedTuple):
-    """Two renderings of one phrase."""
-
-    english: list[Word]
-    portuguese: list[Word]
-
-
-def linked(english: str, portuguese: str, links: str = "0-0") -> Phrase:
-    """A fixed phrase; "0-1" links its words 0 and 1 surely, "0?1" possibly."""
-    phrase = Phrase(
-        [Word(text) for text in english.split()], [Word(text) for text in portuguese.split()]
-    )
-    for link in links.split():
-        source, target = phrase.english[int(link[0])], phrase.portuguese[int(link[2])]
-        if link[1] == "-":
-            target.sure += (source,)
-        else:
-            target.possible += (source,)
-    return phrase
-
-
-def joined(*phrases: Phrase) -> Phrase:
-    """Phrases in the same order on both sides."""
-    return Phrase(
-        [word for phrase in phrases for word in phrase.english],
-        [word for phrase in phrases for word in phrase.portuguese],
-    )
-
-
-def english_finite(verb: Verb, tense: str, subject: Agreement, support: bool) -> list[str]:
-    """The words of an English verb; `support` asks for "do" where there is no operator."""
-    base, past, _, gerund = verb.english
-    first, third = ((subject.person, subject.plural) == (person, False) for person in (1, 3))
-    if tense.startswith("past"):
-        be, do = "was" if first or third else "were", "did"
-    else:
-        be, do = "am" if first else "is" if third else "are", "does" if third else "do"
-    if tense == "future":
-        return ["will", base]
-    if tense == "imperfect":
-        return ["used", "to", base]
-    if tense.endswith("progressive"):
-        return [be, gerund]
-    if base in ("be", *MODALS):
-        return [be if base == "be" else base]
-    if support:
-        return [do, base]
-    return [past if tense == "past" else with_s(base) if third else base]
-
-
-def portuguese_finite(verb: Verb, tense: str, subject: Agreement) -> list[str]:
-    """The words of a Portuguese verb, in the tense that renders the English one."""
-    person, plural, _ = subject
-    if tense == "future":
-        return [conjugate("ir", "present", person, plural), verb.portuguese]
-    if tense.endswith("progressive"):
-        auxiliary = "imperfect" if tense.startswith("past") else "present"
-        stem = verb.portuguese[:-1]
-        return [conjugate("estar", auxiliary, person, plural), stem + "ndo"]
-    if tense == "past":
-        tense = "imperfect" if verb.stative else "preterite"
-    return [conjugate(verb.portuguese, tense, person, plural)]
-
-
-def verb_group(
-    verb: Verb,
-    tense: str,
-    subject: Agreement,
-    *,
-    support: bool = False,
-    control: Verb | None = None,
-    passive: bool = False,
-) -> Phrase:
-    """The verb and its auxiliaries; the last word on each side is the verb itself.
-
-    Args:
-      verb: its own form is finite, or what `control` or `passive` asks for.
-      tense: one of those of `english_finite`.
-      subject: what the group agrees with.
-      support: for negation and inversion: "does not buy", "does he buy".
-      control: a verb that takes this one as its infinitive: "wants to buy".
-      passive: with the participle: "was bought".
-    """
-    head = control or (SER._replace(stative=False) if passive else verb)
-    english = [Word(text) for text in english_finite(head, tense, subject, support)]
-    portuguese = [Word(text) for text in portuguese_finite(head, tense, subject)]
-    if not passive:
-        portuguese[-1].sure = (english[-1],)
-    # Auxiliaries render auxiliaries, or are rendered by the verb's form.
-    auxiliaries = tuple(english if passive else english[:-1])
-    for word in portuguese if passive else portuguese[:-1] or portuguese:
-        word.possible = auxiliaries
-    if passive:
-        english.append(Word(verb.english[2]))
-        form = agreeing(four_forms(participle(verb.portuguese)), subject)
-        portuguese.append(Word(form, sure=(english[-1],)))
-    elif control:
-        infinitive = infinitive_phrase(verb, control)
-        english += infinitive.english
-        portuguese += infinitive.portuguese
-    return Phrase(english, portuguese)
-
-
-def infinitive_phrase(verb: Verb, control: Verb) -> Phrase:
-    """The infinitive that a verb takes, with its prepositions."""
-    to = [Word(text) for text in control.english_preposition]
-    base = Word(verb.english[0])
-    infinitive = Word(verb.portuguese, sure=(base,), possible=tuple(to))
-    prepositions = control.portuguese_preposition.split()
-    return Phrase(
-        [*to, base], [*(Word(text, possible=tuple(to)) for text in prepositions), infinitive]
-    )
-
-
-def government(verb: Verb, group: Phrase) -> Phrase:
-    """The prepositions that a verb governs; where one side has none, they belong to its verb."""
-    english = [Word(text) for text in verb.english_preposition]
-    portuguese = [Word(text) for text in verb.portuguese_preposition.split()]
-    if english and portuguese:
-        portuguese[0].sure = (english[-1],)
-        group.portuguese[-1].sure += tuple(english[:-1])
-    elif portuguese:
-        portuguese[0].possible = (group.english[-1],)
-    else:
-        group.portuguese[-1].possible += tuple(english)
-    return Phrase(english, portuguese)
-
-
-class Predicate(NamedTuple):
-    """A verb phrase: what follows a subject, and what may have to go before it."""
-
-    operator: list[Word]  # the English word that goes before the subject in a question
-    fronted: list[Word]  # the Portuguese preposition that goes before "que" and "quem"
-    phrase: Phrase
-    finite: Word
-    opens_with_clitic: bool
-
-
-def predicate(
-    group: Phrase,
-    complement: Phrase,
-    *,
-    preverb: Phrase | None = None,
-    clitic: Word | None = None,
-    inverted: bool = False,
-    fronted: Sequence[Word] = (),
-) -> Predicate:
-    """A verb group with its complement, its negation or adverb, and its clitic.
-
-    A clitic stands before the verb, as in Brazil; "o", "a", "os" and "as" follow an infinitive.
-    """
-    english, portuguese = list(group.english), list(group.portuguese)
-    finite = portuguese[0]
-    if clitic and len(portuguese) == 1:
-        portuguese.insert(0, clitic)
-    elif clitic and clitic.text in DEFINITE:
-        infinitive = portuguese.pop()
-        text = attach(infinitive.text, clitic.text)
-        portuguese.append(Word(text, infinitive.sure + clitic.sure, infinitive.possible))
-    elif clitic:
-        portuguese.insert(-1, clitic)
-    operator = [english.pop(0)] if inverted else []
-    if preverb:
-        has_operator = not inverted and english[0].text in OPERATORS
-        if has_operator and (english[0].text, preverb.english[0].text) == ("can", "not"):
-            english[0].text = "cannot"
-            preverb.portuguese[0].sure = (english[0],)
-        else:
-            english[has_operator:has_operator] = preverb.english
-        portuguese = preverb.portuguese + portuguese
-    return Predicate(
-        operator,
-        list(fronted),
-        Phrase(english + complement.english, portuguese + complement.portuguese),
-        finite,
-        clitic is not None and portuguese[0] is clitic,
-    )
-
-
-class Use(NamedTuple):
-    """A verb, the tense of its clause, and the verb that takes it as an infinitive, if any."""
-
-    verb: Verb
-    tense: str
-    control: Verb | None = None
-
-
-class Nominal(NamedTuple):
-    """A noun phrase or a pronoun."""
-
-    phrase: Phrase
-    agreement: Agreement
-    kind: str
-    pronoun: Pronoun | None = None
-
-
-def clause(subject: Nominal, verbal: Predicate, opening: Phrase | None = None) -> Phrase:
-    """A subject and its predicate, after a conjunction or question word.
-
-    "I", "we" and "it" are dropped, but "eu" and "nós" stand before a clitic.
-    """
-    opening = opening or Phrase([], [])
-    english, portuguese = subject.phrase
-    droppable = subject.pronoun and (subject.agreement.person == 1 or subject.kind != "human")
-    if droppable and not verbal.opens_with_clitic:
-        verbal.finite.possible += tuple(english)
-        portuguese = []
-    return Phrase(
-        opening.english + verbal.operator + english + verbal.phrase.english,
-        verbal.fronted + opening.portuguese + portuguese + verbal.phrase.portuguese,
-    )
-
-
-def determined(name: str, agreement: Agreement) -> Phrase:
-    """The determiner "the", "this" or "that" that agrees."""
-    english, portuguese = DETERMINERS[name]
-    return linked(english[agreement.plural], agreeing(portuguese, agreement))
-
-
-def of_pronoun(pronoun: Pronoun, kind: str = "human") -> Nominal:
-    """A pronoun as a subject."""
-    word = Word(pronoun.subject)
-    phrase = Phrase([word], [Word(pronoun.nominative, sure=(word,))])
-    return Nominal(phrase, pronoun.agreement, kind, pronoun)
-
-
-def antecedent_pronoun(nominal: Nominal) -> Pronoun:
-    """The pronoun that stands for a nominal: "he", "she", "they"; of a thing "it", "they"."""
-    if nominal.pronoun:
-        return nominal.pronoun
-    pronoun = PEOPLE[nominal.agreement]
-    if nominal.kind != "human" and not nominal.agreement.plural:
-        pronoun = pronoun._replace(subject="it", object="it", possessive="its")
-    return pronoun
-
-
-# ------------------------------------------------------------------------------------ realization
-
-
-def contracted(portuguese: list[Word]) -> list[Word]:
-    """The words with "em a" written "na", and so on."""
-    result: list[Word] = []
-    for word in portuguese:
-        text = CONTRACTIONS.get((result[-1].text, word.text)) if result else None
-        if text is None:
-            result.append(word)
-            continue
-        first = result.pop()
-        sure, possible = first.sure, first.possible + word.possible
-        if not first.sure or word.text in (*CONTRACTED_PRONOUNS, "mim", "nós"):
-            sure += word.sure
-        else:
-            possible += word.sure
-        result.append(Word(text, sure, possible))
-    return result
-
-
-def spelled(texts: list[str]) -> str:
-    """A sentence: its words with spaces, its first letter a capital."""
-    text = re.sub(r" (?=[.,?]|'s)", "", " ".join(texts))
-    return text[0].upper() + text[1:]
-
-
-def realized(sentence: Phrase, mark: str) -> Pair:
-    """The pair of a sentence that ends in a mark, with the links as indices."""
-    end = linked(mark, mark)
-    english, portuguese = joined(sentence, end)
-    portuguese = contracted(portuguese)
-    for word, following in itertools.pairwise(english):
-        if word.text == "a":
-            word.text = indefinite(following.text)
-    index = {id(word): position for position, word in enumerate(english)}
-    sure = {(index[id(s)], t) for t, word in enumerate(portuguese) for s in word.sure}
-    possible = {(index[id(s)], t) for t, word in enumerate(portuguese) for s in word.possible}
-    return Pair(
-        spelled([word.text for word in english]),
-        spelled([word.text for word in portuguese]),
-        tuple(sorted(sure)),
-        tuple(sorted(possible - sure)),
-    )
-
-
-# ---------------------------------------------------------------------------------------- grammar
-
-
-@functools.cache
-def nouns_of(kinds: tuple[str, ...]) -> list[Noun]:
-    """The nouns of these kinds."""
-    return [noun for kind in kinds for noun in lexicon().nouns[kind]]
-
-
-@functools.cache
-def adjectives_of(classes: tuple[str, ...], kind: str, gendered: bool = True) -> list[Adjective]:
-    """The adjectives that describe a noun of this kind; without gender, only the invariable."""
-    return [
-        adjective
-        for name in classes
-        for adjective in lexicon().adjectives[name]
-        if kind in adjective.kinds
-        and (gendered or adjective.portuguese[0] == adjective.portuguese[1])
-    ]
-
-
-@functools.cache
-def verbs_of(subject: str, object: str = "", *, event: bool = False) -> list[Verb]:
-    """The verbs that take such a subject, and such an object unless this is ""."""
-    verbs = lexicon().verbs
-    return [
-        verb
-        for verb in verbs["verb"] + ([] if object else verbs["giving"])
-        if subject in verb.subjects
-        and (not object or object in verb.objects)
-        and not (event and verb.stative)
-    ]
-
-
-@functools.cache
-def passive_verbs() -> list[Verb]:
-    """The verbs of events with a direct object on both sides."""
-    return [
-        verb
-        for verb in lexicon().verbs["verb"]
-        if verb.objects
-        and not (verb.stative or verb.english_preposition or verb.portuguese_preposition)
-        and "human" in verb.subjects
-    ]
-
-
-def with_object(prepositions: Phrase, object: Nominal) -> tuple[Phrase, Word | None]:
-    """The object of a verb with what governs it, and its clitic, if it is one."""
-    if object.pronoun is None:
-        return joined(prepositions, object.phrase), None
-    english = Word(object.pronoun.object)
-    if prepositions.portuguese:
-        pronoun = Phrase([english], [Word(object.pronoun.oblique, sure=(english,))])
-        return joined(prepositions, pronoun), None
-    clitic = Word(object.pronoun.accusative, sure=(english,))
-    return Phrase([*prepositions.english, english], []), clitic
 
 
 class Grammar:

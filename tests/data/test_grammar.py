@@ -10,33 +10,37 @@ from pathlib import Path
 
 import pytest
 
-from nmt.data import grammar
+from nmt.data import grammar, grammar_lexicon
 from nmt.data.grammar import (
+    Grammar,
+    Splits,
+    generate,
+    words,
+)
+from nmt.data.grammar_lexicon import (
+    Agreement,
+    Noun,
+    Verb,
+    lexicon,
+)
+from nmt.data.grammar_phrases import (
     HE,
     SHE,
     SPEAKER,
     WE,
-    Agreement,
-    Grammar,
     Nominal,
-    Noun,
     Pair,
     Phrase,
-    Splits,
-    Verb,
     clause,
     determined,
-    generate,
     government,
     joined,
-    lexicon,
     linked,
     of_pronoun,
     predicate,
     realized,
     verb_group,
     with_object,
-    words,
 )
 
 SINGULAR_MASCULINE = Agreement(3, False, "m")
@@ -102,8 +106,10 @@ def sample() -> tuple[Pair, ...]:
 )
 def test_conjugate(infinitive, tense, forms):
     persons = ((1, False), (3, False), (1, True), (3, True))
-    assert [grammar.conjugate(infinitive, tense, *person) for person in persons] == forms.split()
-    assert grammar.conjugate(infinitive, tense, 2, False) == forms.split()[1]  # você
+    assert [
+        grammar_lexicon.conjugate(infinitive, tense, *person) for person in persons
+    ] == forms.split()
+    assert grammar_lexicon.conjugate(infinitive, tense, 2, False) == forms.split()[1]  # você
 
 
 @pytest.mark.parametrize(
@@ -127,7 +133,7 @@ def test_conjugate(infinitive, tense, forms):
     ],
 )
 def test_pluralize(singular, plural):
-    assert grammar.pluralize(singular) == plural
+    assert grammar_lexicon.pluralize(singular) == plural
 
 
 @pytest.mark.parametrize(
@@ -143,7 +149,7 @@ def test_pluralize(singular, plural):
     ],
 )
 def test_adjective_forms(entry, forms):
-    assert grammar.four_forms(entry) == tuple(forms.split())
+    assert grammar_lexicon.four_forms(entry) == tuple(forms.split())
 
 
 @pytest.mark.parametrize(
@@ -156,16 +162,18 @@ def test_adjective_forms(entry, forms):
     ],
 )
 def test_attach(infinitive, clitic, attached):
-    assert grammar.attach(infinitive, clitic) == attached
+    assert grammar_lexicon.attach(infinitive, clitic) == attached
 
 
 def test_participle():
-    participles = [grammar.participle(verb) for verb in ("comprar", "vender", "ver", "escrever")]
+    participles = [
+        grammar_lexicon.participle(verb) for verb in ("comprar", "vender", "ver", "escrever")
+    ]
     assert participles == ["comprado", "vendido", "visto", "escrito"]
 
 
 def test_english_suffixes():
-    assert [grammar.with_s(word) for word in ("boy", "city", "church", "box", "watch")] == [
+    assert [grammar_lexicon.with_s(word) for word in ("boy", "city", "church", "box", "watch")] == [
         "boys",
         "cities",
         "churches",
@@ -181,9 +189,9 @@ def test_english_suffixes():
         ("enjoy", "ed"): "enjoyed",
         ("like", "ed"): "liked",
     }
-    assert {pair: grammar.suffixed(*pair) for pair in pairs} == pairs
+    assert {pair: grammar_lexicon.suffixed(*pair) for pair in pairs} == pairs
     articles = {"apple": "an", "house": "a", "university": "a", "umbrella": "an", "honest": "an"}
-    assert {word: grammar.indefinite(word) for word in articles} == articles
+    assert {word: grammar_lexicon.indefinite(word) for word in articles} == articles
 
 
 # Whole sentences.
@@ -411,7 +419,9 @@ def test_every_lexeme_is_frequent(corpus):
     entries = lexicon()
     forms = [n.english for n in chain(*entries.nouns.values(), entries.people)]
     forms += [(a.english, a.english_comparative) for a in chain(*entries.adjectives.values())]
-    forms += [(*v.english, grammar.with_s(v.english[0])) for v in chain(*entries.verbs.values())]
+    forms += [
+        (*v.english, grammar_lexicon.with_s(v.english[0])) for v in chain(*entries.verbs.values())
+    ]
     forms += [(english,) for english, _ in chain(*entries.adverbs.values())]
     forms += [(english,) for english, _ in chain(entries.quantities, entries.cities)]
     rare = {form[0] for form in forms if sum(counts[word] for word in set(form)) < 20}
