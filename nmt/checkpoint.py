@@ -7,6 +7,7 @@ byte but not a changed one.
 """
 
 import hashlib
+import os
 import uuid
 from pathlib import Path
 from typing import Any, Literal
@@ -28,7 +29,10 @@ def write_atomic(path: Path, data: bytes | str) -> None:
     """Writes a whole file or, if interrupted, none of it; several hosts may write the same."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+    with temporary.open("wb") as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+        file.flush()
+        os.fsync(file.fileno())  # a name must not outlast a power failure that its bytes did not
     temporary.replace(path)
 
 

@@ -3,15 +3,20 @@
 import json
 import re
 import shutil
+import struct
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from kill_and_resume import differences
+from sacrebleu.metrics import BLEU, CHRF
+from tensorboardX.proto import event_pb2
 
 import nmt
 from nmt import checkpoint
@@ -27,7 +32,9 @@ from nmt.config import (
     to_json,
 )
 from nmt.data import tokenizer
+from nmt.data.corpora import load_corpus
 from nmt.decoding.translator import split_line
+from nmt.evaluation.metrics import Scores
 from nmt.models.seq2seq import build, init_params
 from nmt.training.history import read_history
 from nmt.training.loop import train
@@ -85,6 +92,87 @@ def test_a_run_leaves_what_the_documentation_says(run):
 def test_history_holds_each_record_once(run):
     records = [(record["step"], record["kind"]) for record in read_history(run)]
     assert records == [(5, "train"), (6, "dev"), (10, "train"), (12, "train"), (12, "dev")]
+
+
+def test_event_files_hold_the_history(run):
+    found = []
+    for path in sorted((run / "events").iterdir()):
+        data = path.read_bytes()
+        while data:  # a TFRecord: its length, a checksum of that, the record, its checksum
+            (length,) = struct.unpack("<Q", data[:8])
+            event = event_pb2.Event.FromString(data[12 : 12 + length])
+            found += [(v.tag, event.step, v.simple_value) for v in event.summary.value]
+            data = data[16 + length :]
+    expected = [
+        (f"{record['kind']}/{name}", record["step"], pytest.approx(value, rel=1e-6))
+        for record in read_history(run)
+        for name, value in record.items()
+        if name not in ("step", "kind", "time")
+    ]
+    assert found == expected
+
+
+def test_dev_measures_are_those_of_each_sentence_alone(run):
+    latest = nmt.load(run, "latest")
+    vocabulary, dev = latest.tokenizer, load_corpus(CONFIG.data).dev
+    loss, correct, tokens = 0.0, 0, 0
+    for source, target in zip(*map(vocabulary.encode_source, dev), strict=True):
+        inputs = [source, [vocabulary.bos_id, *target[:-1]]]
+        arrays = [
+            [row, jnp.ones_like(row), jnp.arange(row.shape[1])[None]]
+            for row in (jnp.array([ids]) for ids in inputs)
+        ]
+        arrays = chain(*arrays)
+        output = latest.model.apply({"params": latest.params}, *arrays, deterministic=True)
+        log_probs = np.asarray(jax.nn.log_softmax(output.logits))[0]
+        loss -= log_probs[np.arange(len(target)), target].sum()
+        correct += (log_probs.argmax(-1) == target).sum()
+        tokens += len(target)
+    texts = [t.text for t in latest.translate(dev.source, beam_size=1)]
+    record = read_history(run)[-1]
+    assert record["kind"] == "dev"
+    assert record["loss"] == pytest.approx(loss / tokens, rel=1e-4)
+    assert record["perplexity"] == pytest.approx(np.exp(loss / tokens), rel=1e-3)
+    assert record["accuracy"] == correct / tokens
+    assert record["bleu"] == BLEU().corpus_score(texts, [dev.target]).score
+    assert record["chrf"] == CHRF().corpus_score(texts, [dev.target]).score
+
+
+def test_the_best_parameters_are_kept_translate_test_and_are_loaded(tmp_path, monkeypatch):
+    scores = iter([30.0, 20.0, 10.0])  # of dev at steps 6 and 12, and of test
+    monkeypatch.setattr(
+        "nmt.training.loop.corpus_scores", lambda *_: Scores(next(scores), 0.0, "none")
+    )
+    assert train(CONFIG, tmp_path)["bleu"] == 10.0
+    best, latest, sixth = (nmt.load(tmp_path, which) for which in ("best", "latest", 6))
+    jax.tree.map(np.testing.assert_array_equal, best.params, sixth.params)
+    test = load_corpus(CONFIG.data).test.source
+    lines = (tmp_path / "translations.txt").read_text().splitlines()
+    assert lines == list(best.translate_lines(test))
+    assert lines != list(latest.translate_lines(test))
+
+
+def test_evaluation_compiles_nothing_after_the_first_step(tmp_path, monkeypatch, caplog):
+    from nmt.training import loop
+
+    make_evaluate = loop.make_evaluate
+
+    def make_watched(run, params):
+        evaluate = make_evaluate(run, params)
+
+        def watched(params):
+            caplog.clear()
+            with jax.log_compiles():
+                measures = evaluate(params)
+            compiled.append([m for m in caplog.messages if m.startswith("Compiling")])
+            return measures
+
+        return watched
+
+    compiled: list[list[str]] = []
+    monkeypatch.setattr(loop, "make_evaluate", make_watched)
+    train(CONFIG, tmp_path)
+    assert compiled == [[], []]
 
 
 def test_a_finished_run_does_not_train_again(run):

@@ -109,6 +109,23 @@ class Translator:
                 )
         return translations
 
+    def warm_up(self, sentences: Sequence[str] | None = None, *, beam_size: int) -> None:
+        """Compiles shapes and takes the memory they need, so that no later call has to.
+
+        Args:
+          sentences: those whose shapes will be needed; None is all that `shapes` lists.
+          beam_size: as in `translate`.
+        """
+        shapes = self.shapes()
+        if sentences is not None:
+            lengths = {self._bucket(len(ids)) for ids in self.tokenizer.encode_source(sentences)}
+            shapes = [shape for shape in shapes if shape[1] in lengths]
+        alpha = float(self.config.decoding.length_penalty)
+        for shape in shapes:
+            empty = np.full(shape, self.tokenizer.pad_id, np.int32)
+            search = self._compile(beam_size)
+            jax.block_until_ready(search(self.params, parallel.split_local(empty), alpha))
+
     def translate_lines(self, lines: Iterable[str], **options: Any) -> Iterator[str]:
         """Yields one line for each line, blank ones and ones of any length included.
 

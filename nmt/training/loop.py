@@ -164,7 +164,7 @@ def take_steps(run: Run, checkpoints: checkpoint.Checkpoints) -> Progress:
     step = int(state.step)
     state = parallel.replicate(state)
     train_step = parallel.pmap_train_step(make_train_step(run.model, optimizer, training))
-    evaluate = make_evaluate(run)
+    evaluate = make_evaluate(run, state.params)
     data = pipeline.TrainBatches(run.splits.train, run.tokenizer, run.config)
     data.set_state(progress.position)
     batches = grain.experimental.ThreadPrefetchDatasetIterator(data, 2)
@@ -262,11 +262,12 @@ def fill(batch: Batch, run: Run, parts: int) -> Batch:
     return fill_rows(batch, num_rows + -num_rows % parts, run.tokenizer.pad_id)
 
 
-def make_evaluate(run: Run) -> Callable[[Params], dict[str, float]]:
+def make_evaluate(run: Run, params: Params) -> Callable[[Params], dict[str, float]]:
     """Makes the measurement of parameters on dev, which shows some translations as it goes.
 
     Loss, perplexity and token accuracy are teacher-forced; BLEU and chrF are those of greedy
-    translations, a fraction of the time of a beam.
+    translations, a fraction of the time of a beam. All shapes are compiled and tried here, with
+    parameters of any value: what is too large for the memory is found before the first step.
     """
     dev, decoding = run.splits.dev, run.config.decoding
     eval_step = parallel.pmap_eval_step(make_eval_step(run.model))
@@ -274,21 +275,24 @@ def make_evaluate(run: Run) -> Callable[[Params], dict[str, float]]:
     batches = pipeline.eval_batches(dev, run.tokenizer, decoding.batch_tokens, longest)
     shapes = sorted({batch.source.shape for batch in batches})
     say(f"evaluation compiles {len(shapes)} shapes: {shapes} (rows, pieces)")
-    translator: Translator | None = None
+    translator = Translator(run.model, params, run.tokenizer, run.config)
+
+    def measure(params: Params, batch: Batch) -> Sums:
+        rows = fill(batch, run, parallel.num_local_devices())
+        return jax.device_get(eval_step(params, parallel.split_local(rows)))
+
+    for batch in {batch.source.shape: batch for batch in batches}.values():
+        measure(translator.params, batch)
+    translator.warm_up(dev.source, beam_size=1)
+    unbound = translator.with_params(None)  # the next step takes the memory of these parameters
 
     def evaluate(params: Params) -> dict[str, float]:
-        nonlocal translator
-        if translator is None:
-            translator = Translator(run.model, params, run.tokenizer, run.config)
-            say(f"translation may compile {translator.shapes()} (rows, pieces)")
-        translator = translator.with_params(params)
-        sums = []
-        for batch in progress_bar(batches, "dev loss", len(batches), leave=False):
-            rows = fill(batch, run, parallel.num_local_devices())
-            sums.append(jax.device_get(eval_step(translator.params, parallel.split_local(rows))))
+        translator = unbound.with_params(params)
+        bar = progress_bar(batches, "dev loss", len(batches), leave=False)
+        sums = [measure(translator.params, batch) for batch in bar]
         loss, correct, tokens = (float(sum(column)) for column in zip(*sums, strict=True))
         texts = translate_all(translator, dev.source, "dev", beam_size=1)
-        scores = corpus_scores(texts, dev.target)
+        scores = corpus_scores(texts, dev.target, run.config.data.target_language)
         for lines in islice(zip(dev.source, texts, dev.target, strict=True), NUM_SAMPLES):
             shown = (tokenizer.clean(line)[:500] for line in lines)
             say("  source:      {}\n  translation: {}\n  reference:   {}\n".format(*shown))
@@ -309,7 +313,7 @@ def finish(run: Run, checkpoints: checkpoint.Checkpoints, progress: Progress) ->
     params = checkpoints.params("best")
     translator = Translator(run.model, params, run.tokenizer, run.config)
     texts = translate_all(translator, test.source, "test")  # by each host: none waits for another
-    scores = corpus_scores(texts, test.target)
+    scores = corpus_scores(texts, test.target, run.config.data.target_language)
     summary = {
         "bleu": scores.bleu,
         "chrf": scores.chrf,
