@@ -5,7 +5,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -156,81 +156,105 @@ def read_json(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not a JSON object: {error}") from None
 
 
+class Step(NamedTuple):
+    """What became of one training step."""
+
+    number: int
+    state: TrainState  # until the next step takes its memory
+    sums: Sums
+    grad_norm: float
+    seconds: float
+    position: dict[str, int]  # of the data, behind the step's batch
+
+
 def take_steps(run: Run, checkpoints: checkpoint.Checkpoints) -> Progress:
     """Takes the steps that are left, logging, evaluating and saving on the way."""
     training = run.config.training
     optimizer, schedule = make_optimizer(run.config), make_schedule(run.config)
     state, progress = restore(run, optimizer, checkpoints)
-    step = int(state.step)
+    first = int(state.step)
     state = parallel.replicate(state)
-    train_step = parallel.pmap_train_step(make_train_step(run.model, optimizer, training))
     evaluate = make_evaluate(run, state.params)
-    data = pipeline.TrainBatches(run.splits.train, run.tokenizer, run.config)
-    data.set_state(progress.position)
-    batches = grain.experimental.ThreadPrefetchDatasetIterator(data, 2)
     say(describe(run, state.params))
     begin = time.perf_counter() - progress.seconds
 
     def due(every: int) -> bool:
-        return step % every == 0 or step == training.num_steps
+        return step.number % every == 0 or step.number == training.num_steps
+
+    with (
+        closing(History(run.workdir, first)) as history,
+        progress_bar(None, "train", training.num_steps, initial=first) as bar,
+    ):
+        for step in steps(run, optimizer, state, progress.position):
+            bar.update()
+            progress = count(progress, step)
+            if due(training.log_every_steps):
+                record = {
+                    "loss": progress.loss / progress.tokens,
+                    "learning_rate": float(schedule(step.number - 1)),
+                    "grad_norm": step.grad_norm,
+                    "tokens_per_second": progress.tokens / progress.step_seconds,
+                }
+                history.append(step.number, "train", **record)
+                bar.set_postfix_str(show(record))
+                if not watched():
+                    say(f"step {step.number}: {show(record)}")
+                progress = progress._replace(loss=0.0, tokens=0, step_seconds=0.0)
+            score = None
+            if due(training.eval_every_steps):
+                measures = evaluate(step.state.params)
+                history.append(step.number, "dev", **measures)
+                say(f"step {step.number}: dev {show(measures)}")
+                score = measures["bleu"]
+            if score is not None or due(training.save_every_steps):
+                progress = progress._replace(seconds=time.perf_counter() - begin)
+                rest = without_params(step.state)
+                checkpoints.save(step.number, step.state.params, rest, progress._asdict(), score)
+    return progress
+
+
+def steps(
+    run: Run,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    position: dict[str, int],
+) -> Iterator[Step]:
+    """Yields the steps from a state and a position of the data to the end of training."""
+    training = run.config.training
+    train_step = parallel.pmap_train_step(make_train_step(run.model, optimizer, training))
+    data = pipeline.TrainBatches(run.splits.train, run.tokenizer, run.config)
+    data.set_state(position)
+    batches = grain.experimental.ThreadPrefetchDatasetIterator(data, 2)
 
     def take_batch() -> tuple[Batch, dict[str, int]]:
         batch = fill(next(batches), run, parallel.num_devices() * training.micro_batches)
         return parallel.split_global(batch), batches.get_state()
 
-    with (
-        closing(History(run.workdir, step)) as history,
-        progress_bar(None, "train", training.num_steps, initial=step) as bar,
-    ):
-        batch, position = take_batch()
-        while step < training.num_steps:
-            start, reached = time.perf_counter(), position
-            state, metrics = train_step(state, batch)
-            batch, position = take_batch()  # while the devices compute
-            sums, grad_norm = jax.device_get(metrics)
-            step += 1
-            if not math.isfinite(sums.loss):
-                raise InputError(
-                    f"step {step}: the loss is {sums.loss}; start anew with a smaller "
-                    "optimizer.learning_rate, or with optimizer.clip_norm"
-                )
-            bar.update()
-            progress = count(progress, sums, time.perf_counter() - start, reached)
-            if due(training.log_every_steps):
-                record = {
-                    "loss": progress.loss / progress.tokens,
-                    "learning_rate": float(schedule(step - 1)),
-                    "grad_norm": float(grad_norm),
-                    "tokens_per_second": progress.tokens / progress.step_seconds,
-                }
-                history.append(step, "train", **record)
-                bar.set_postfix_str(show(record))
-                if not watched():
-                    say(f"step {step}: {show(record)}")
-                progress = progress._replace(loss=0.0, tokens=0, step_seconds=0.0)
-            score = None
-            if due(training.eval_every_steps):
-                measures = evaluate(state.params)
-                history.append(step, "dev", **measures)
-                say(f"step {step}: dev {show(measures)}")
-                score = measures["bleu"]
-            if score is not None or due(training.save_every_steps):
-                progress = progress._replace(seconds=time.perf_counter() - begin)
-                checkpoints.save(
-                    step, state.params, without_params(state), progress._asdict(), score
-                )
-    return progress
+    first = int(state.step)
+    batch, position = take_batch()
+    for number in range(first + 1, training.num_steps + 1):
+        start, reached = time.perf_counter(), position
+        state, metrics = train_step(state, batch)
+        batch, position = take_batch()  # while the devices compute
+        sums, grad_norm = jax.device_get(metrics)
+        if not math.isfinite(sums.loss):
+            raise InputError(
+                f"step {number}: the loss is {sums.loss}; start anew with a smaller "
+                "optimizer.learning_rate, or with optimizer.clip_norm"
+            )
+        seconds = time.perf_counter() - start
+        yield Step(number, state, sums, float(grad_norm), seconds, reached)
 
 
-def count(progress: Progress, sums: Sums, seconds: float, position: dict[str, int]) -> Progress:
+def count(progress: Progress, step: Step) -> Progress:
     """Adds a step to what was counted."""
     return progress._replace(
-        position=position,
-        loss=progress.loss + float(sums.loss),
-        tokens=progress.tokens + int(sums.num_tokens),
-        step_seconds=progress.step_seconds + seconds,
-        all_tokens=progress.all_tokens + int(sums.num_tokens),
-        all_step_seconds=progress.all_step_seconds + seconds,
+        position=step.position,
+        loss=progress.loss + float(step.sums.loss),
+        tokens=progress.tokens + int(step.sums.num_tokens),
+        step_seconds=progress.step_seconds + step.seconds,
+        all_tokens=progress.all_tokens + int(step.sums.num_tokens),
+        all_step_seconds=progress.all_step_seconds + step.seconds,
     )
 
 
