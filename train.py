@@ -21,8 +21,7 @@ def use_huge_pages() -> None:
 
 def main() -> int:
     """Parses the command line, trains, prints the summary; returns the exit status."""
-    use_huge_pages()
-    # Imported here, so that they are only once.
+    # Imported here, so that a program that starts itself again imports them once.
     import json
 
     from nmt import parallel
@@ -41,4 +40,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    use_huge_pages()
     sys.exit(main())

@@ -3,14 +3,15 @@
     python benchmarks/kill_and_resume.py --kills 10 -- --config configs/… --training.num-steps 200
 
 What follows `--` is given to train.py. Equal means bit for bit: every array of every checkpoint
-that is kept, the position of the data, the history but for its wall times, the choice of the best,
-the translations of test.
+that is kept, the position of the data, the history but for its wall times (and as TensorBoard sees
+it), the choice of the best, the translations of test.
 """
 
 import argparse
 import json
 import random
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from tensorboardX.proto import event_pb2
 
 from nmt.checkpoint import CHECKPOINTS
 
@@ -75,6 +77,9 @@ def differences(first: Path, second: Path) -> Iterator[str]:
         ]
         if records[0] != records[1]:
             yield name
+    names = [[(tag, step) for tag, step, _ in read_events(run)] for run in (first, second)]
+    if names[0] != names[1]:
+        yield "events"
     managers = [ocp.CheckpointManager(run.absolute() / CHECKPOINTS) for run in (first, second)]
     steps = [manager.all_steps() for manager in managers]
     if steps[0] != steps[1]:
@@ -106,6 +111,19 @@ def read_records(path: Path) -> list[str]:
     """Returns the JSON texts of a file: one a line, or one in all."""
     text = path.read_text()
     return text.splitlines() if path.suffix == ".jsonl" else [text]
+
+
+def read_events(workdir: Path) -> list[tuple[str, int, float]]:
+    """Returns the (name, step, value) of every scalar in a run's event files."""
+    found = []
+    for path in sorted((workdir / "events").iterdir()):
+        data = path.read_bytes()
+        while data:  # a TFRecord: its length, a checksum of that, the record, its checksum
+            (length,) = struct.unpack("<Q", data[:8])
+            event = event_pb2.Event.FromString(data[12 : 12 + length])
+            found += [(value.tag, event.step, value.simple_value) for value in event.summary.value]
+            data = data[16 + length :]
+    return found
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """Training throughput beside PyTorch's `nn.Transformer`: the whole step, on the same sentences.
 
+    pip install torch==2.13.0
     python benchmarks/train_step.py --data data/multi30k
 
 A step is forward, label-smoothed cross-entropy, backward and Adam, with dropout in the same places.

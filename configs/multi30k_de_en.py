@@ -28,9 +28,9 @@ config = Config(
     ),
     optimizer=OptimizerConfig(learning_rate=1.5e-3, warmup_steps=400, schedule="linear"),
     training=TrainingConfig(
-        num_steps=3600,
+        num_steps=4500,
         batch_tokens=2048,
-        eval_every_steps=500,
+        eval_every_steps=750,
         save_every_steps=250,
     ),
 )

@@ -80,6 +80,7 @@ class Checkpoints:
                 ),
                 best_fn=_score,
                 create=not read_only,  # orbax's own read_only warns three times of being so
+                cleanup_tmp_directories=not read_only,  # what a killed save left
             ),
         )
 
@@ -99,10 +100,10 @@ class Checkpoints:
           progress: what JSON can hold.
           score: the measure by which the best is kept; None where nothing was measured.
         """
+        self._manager.wait_until_finished()  # a save while another runs would be left out
         # Copies: on CPU a NumPy view would share the buffers that the next step writes over.
         arrays = jax.tree.map(np.array, {"params": params, "optimizer": optimizer})
         items = {**arrays, "progress": progress}
-        self._manager.wait_until_finished()  # a save while another runs would be left out
         self._manager.save(
             step,
             args=ocp.args.Composite(

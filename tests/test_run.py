@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import struct
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,9 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from kill_and_resume import differences
+from kill_and_resume import differences, read_events
 from sacrebleu.metrics import BLEU, CHRF
-from tensorboardX.proto import event_pb2
 
 import nmt
 from nmt import checkpoint
@@ -95,21 +93,13 @@ def test_history_holds_each_record_once(run):
 
 
 def test_event_files_hold_the_history(run):
-    found = []
-    for path in sorted((run / "events").iterdir()):
-        data = path.read_bytes()
-        while data:  # a TFRecord: its length, a checksum of that, the record, its checksum
-            (length,) = struct.unpack("<Q", data[:8])
-            event = event_pb2.Event.FromString(data[12 : 12 + length])
-            found += [(v.tag, event.step, v.simple_value) for v in event.summary.value]
-            data = data[16 + length :]
     expected = [
         (f"{record['kind']}/{name}", record["step"], pytest.approx(value, rel=1e-6))
         for record in read_history(run)
         for name, value in record.items()
         if name not in ("step", "kind", "time")
     ]
-    assert found == expected
+    assert read_events(run) == expected
 
 
 def test_dev_measures_are_those_of_each_sentence_alone(run):
@@ -158,21 +148,27 @@ def test_evaluation_compiles_nothing_after_the_first_step(tmp_path, monkeypatch,
     make_evaluate = loop.make_evaluate
 
     def make_watched(run, params):
-        evaluate = make_evaluate(run, params)
+        line = " ".join([*run.splits.dev.source, *run.splits.dev.source])  # to be split
+        dev = run.splits.dev._replace(source=[line] * len(run.splits.dev.source))
+        run = run._replace(splits=run.splits._replace(dev=dev))
+        evaluate = counting(make_evaluate)(run, params)
+        return counting(evaluate)
 
-        def watched(params):
+    def counting(function):
+        def counted(*args):
             caplog.clear()
             with jax.log_compiles():
-                measures = evaluate(params)
-            compiled.append([m for m in caplog.messages if m.startswith("Compiling")])
-            return measures
+                result = function(*args)
+            compiled.append(sum(m.startswith("Compiling") for m in caplog.messages))
+            return result
 
-        return watched
+        return counted
 
-    compiled: list[list[str]] = []
+    compiled: list[int] = []
     monkeypatch.setattr(loop, "make_evaluate", make_watched)
     train(CONFIG, tmp_path)
-    assert compiled == [[], []]
+    assert compiled[0] >= 2
+    assert compiled[1:] == [0, 0]
 
 
 def test_a_finished_run_does_not_train_again(run):
@@ -320,6 +316,21 @@ def test_too_long_a_sentence_is_an_error_and_a_line_is_split(translator):
     with pytest.raises(ValueError, match=r"sentence 0 has .*max_source_length 64"):
         translator.translate([line])
     assert len(list(translator.translate_lines([line, "", "x" * 5000, "A \u2028 b"]))) == 4
+
+
+def test_nothing_is_compiled_after_warming_up(run, caplog):
+    translator = nmt.load(run)
+    counts = []
+    with jax.log_compiles():
+        for call in (
+            translator.warm_up,
+            lambda: translator.translate(["a " * n for n in (1, 9, 25)], length_penalty=1.0),
+        ):
+            caplog.clear()
+            call()
+            counts.append(sum(m.startswith("Compiling") for m in caplog.messages))
+    assert counts[0] >= len(translator.shapes())
+    assert counts[1] == 0
 
 
 def test_learned_positions_reach_the_largest_bucket():

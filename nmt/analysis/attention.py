@@ -12,6 +12,8 @@ from nmt.decoding.alignment import WORD_START, merge_words, words
 from nmt.decoding.translator import Translator
 from nmt.models.seq2seq import attention_maps
 
+_attention_maps = jax.jit(attention_maps, static_argnums=0)
+
 
 class WordAttention(NamedTuple):
     """The attention of a translation's words to the words of its source."""
@@ -34,7 +36,7 @@ def cross_attention(translator: Translator, sentence: str) -> WordAttention:
     special = {"pad_id": vocabulary.pad_id, "bos_id": vocabulary.bos_id}
     batch = next(bucket(ragged([source]), ragged([target]), 1, **special))
     inputs = {name: jnp.asarray(x) for name, x in batch._asdict().items() if name != "labels"}
-    maps = attention_maps(translator.model, jax.device_get(translator.params), **inputs)
+    maps = _attention_maps(translator.model, jax.device_get(translator.params), **inputs)
     weights = np.asarray(maps["cross"].mean((0, 1, 2)))[: len(target), : len(source)]
     end = WORD_START + vocabulary.target.id_to_piece(vocabulary.eos_id)
     source_pieces = [*vocabulary.source.id_to_piece(source[:-1]), end]

@@ -103,20 +103,22 @@ def words(text: str) -> list[str]:
 
 
 def generate(sizes: tuple[int, int, int] = (20_000, 500, 500), seed: int = 0) -> Splits:
-    """The corpus of a seed, the same on every platform; no two of its pairs share a source.
+    """The corpus of a seed, the same on every platform; no two of its pairs share a sentence.
 
     Args:
       sizes: the numbers of pairs in train, dev and test.
       seed: of the only random generator that is used.
     """
     grammar = Grammar(random.Random(seed))
-    pairs: dict[str, Pair] = {}
-    while len(pairs) < sum(sizes):
+    corpus: list[Pair] = []
+    seen: set[str] = set()
+    while len(corpus) < sum(sizes):
         pair = grammar.pair()
-        pairs.setdefault(pair.source, pair)
-    corpus = tuple(pairs.values())
+        if seen.isdisjoint((pair.source, pair.target)):
+            seen.update((pair.source, pair.target))
+            corpus.append(pair)
     train, dev = sizes[0], sizes[0] + sizes[1]
-    return Splits(corpus[:train], corpus[train:dev], corpus[dev:])
+    return Splits(*map(tuple, (corpus[:train], corpus[train:dev], corpus[dev:])))
 
 
 # Kinds of nouns.
@@ -126,7 +128,7 @@ DESCRIBED = (*THINGS, "animal", "drink", "matter", *PLACES)
 LOCATED = ("human", "animal", "object", "clothes", "food", *PLACES)
 
 # How likely each alternative is, in percent.
-ADJUNCTS = {"none": 46, "time": 20, "manner": 9, "place": 13, "company": 6, "infinitive": 6}
+ADJUNCTS = {"none": 56, "time": 17, "manner": 8, "place": 10, "company": 5, "infinitive": 4}
 COORDINATIONS = {"and": 20, "but": 20, "because": 20, "predicates": 20, "when": 10, "while": 10}
 EVENT_TENSES = {
     "past": 34,
@@ -146,7 +148,7 @@ ALL_DETERMINERS = {
     "possessive": 14,
     "genitive": 10,
 }
-RELATIVE_CLAUSES = {0: 0.26, 1: 0.18}  # by depth, as a probability
+RELATIVE_CLAUSES = {0: 0.15, 1: 0.08}  # by depth, as a probability
 
 
 class Grammar:
@@ -157,15 +159,15 @@ class Grammar:
         # Of the generator only `random()` is used: its stream is the same in every Python.
         self.random = random_generator.random
         self.statements = {
-            self.statement: 24,
-            self.copular: 15,
-            self.passive: 9,
+            self.statement: 34,
+            self.copular: 20,
+            self.passive: 11,
             self.existential: 5,
-            self.reported_statement: 13,
-            self.reported_question: 8,
-            self.coordination: 15,
-            self.antecedent: 8,
-            self.compound: 3,
+            self.reported_statement: 8,
+            self.reported_question: 6,
+            self.coordination: 9,
+            self.antecedent: 6,
+            self.compound: 1,
         }
         self.reported = {
             self.statement: 35,
@@ -213,7 +215,7 @@ class Grammar:
 
     def human(self, depth: int = 0) -> Nominal:
         """A person or persons, as a subject."""
-        form = self.weighted({"noun": 48, "name": 14, "two": 6, "pronoun": 32})
+        form = self.weighted({"noun": 41, "name": 13, "two": 5, "pronoun": 41})
         if form == "pronoun":
             return of_pronoun(self.choose(SUBJECTS))
         if form == "two":
@@ -483,7 +485,7 @@ class Grammar:
             return self.located(NEAR, PLACES)
         if kind not in ("human", "animal"):
             return self.located(ON, ("furniture",))
-        where = self.weighted({"in": 50, "city": 30, "beside": 20})
+        where = self.weighted({"in": 45, "city": 35, "beside": 20})
         if where == "beside":
             return self.located(BESIDE, PLACES)
         if where == "in":

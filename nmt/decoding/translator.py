@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 
 from nmt import checkpoint, parallel
-from nmt.config import EXTRA_TARGET_LENGTH, Config
+from nmt.config import EXTRA_TARGET_LENGTH, Config, DecodingConfig
 from nmt.data.batching import bucket_length
 from nmt.data.tokenizer import Tokenizer
 from nmt.decoding.search import Hypotheses, beam_search, greedy_search
@@ -80,11 +80,7 @@ class Translator:
         """
         if isinstance(sentences, str):
             raise ValueError("sentences is one string; expected a sequence of them")
-        decoding = self.config.decoding
-        if beam_size is not None:
-            decoding = replace(decoding, beam_size=beam_size)
-        if length_penalty is not None:
-            decoding = replace(decoding, length_penalty=length_penalty)
+        decoding = self._decoding(beam_size, length_penalty)
         search = self._compile(decoding.beam_size)
         alpha = float(decoding.length_penalty)  # an int would be compiled anew
         encoded = self.tokenizer.encode_source(sentences)
@@ -109,22 +105,30 @@ class Translator:
                 )
         return translations
 
-    def warm_up(self, sentences: Sequence[str] | None = None, *, beam_size: int) -> None:
+    def warm_up(
+        self, lines: Sequence[str] | None = None, *, beam_size: int | None = None
+    ) -> list[tuple[int, int]]:
         """Compiles shapes and takes the memory they need, so that no later call has to.
 
         Args:
-          sentences: those whose shapes will be needed; None is all that `shapes` lists.
+          lines: those whose shapes `translate_lines` will need; None is all that `shapes` lists.
           beam_size: as in `translate`.
+
+        Returns:
+          The (rows, source length) of what was compiled.
         """
         shapes = self.shapes()
-        if sentences is not None:
-            lengths = {self._bucket(len(ids)) for ids in self.tokenizer.encode_source(sentences)}
+        if lines is not None:
+            parts = [part for line in self._parts(lines) for part in line]
+            lengths = {self._bucket(len(ids)) for ids in self.tokenizer.encode_source(parts)}
             shapes = [shape for shape in shapes if shape[1] in lengths]
-        alpha = float(self.config.decoding.length_penalty)
+        decoding = self._decoding(beam_size, None)
+        search = self._compile(decoding.beam_size)
         for shape in shapes:
             empty = np.full(shape, self.tokenizer.pad_id, np.int32)
-            search = self._compile(beam_size)
+            alpha = float(decoding.length_penalty)
             jax.block_until_ready(search(self.params, parallel.split_local(empty), alpha))
+        return shapes
 
     def translate_lines(self, lines: Iterable[str], **options: Any) -> Iterator[str]:
         """Yields one line for each line, blank ones and ones of any length included.
@@ -139,12 +143,7 @@ class Translator:
         """
         lines = iter(lines)
         while chunk := list(islice(lines, LINES_AT_ONCE)):
-            lengths = map(len, self.tokenizer.encode_source(chunk))
-            longest = self.config.decoding.max_source_length
-            parts = [
-                [line] if length <= longest else split_line(line, self._fits)
-                for line, length in zip(chunk, lengths, strict=True)
-            ]
+            parts = self._parts(chunk)
             texts = iter(self.translate([part for line in parts for part in line], **options))
             for line in parts:
                 yield " ".join(translation.text for translation in islice(texts, len(line)))
@@ -228,6 +227,23 @@ class Translator:
             search = partial(unbound.search, beam_size=beam_size)
             self._compiled[beam_size] = parallel.pmap_search(search)
         return self._compiled[beam_size]
+
+    def _decoding(self, beam_size: int | None, length_penalty: float | None) -> DecodingConfig:
+        decoding = self.config.decoding
+        if beam_size is not None:
+            decoding = replace(decoding, beam_size=beam_size)
+        if length_penalty is not None:
+            decoding = replace(decoding, length_penalty=length_penalty)
+        return decoding
+
+    def _parts(self, lines: Sequence[str]) -> list[list[str]]:
+        """Returns each line as the parts that fit."""
+        lengths = map(len, self.tokenizer.encode_source(lines))
+        longest = self.config.decoding.max_source_length
+        return [
+            [line] if length <= longest else split_line(line, self._fits)
+            for line, length in zip(lines, lengths, strict=True)
+        ]
 
     def _fits(self, text: str) -> bool:
         ids = self.tokenizer.encode_source([text])[0]

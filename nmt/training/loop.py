@@ -5,7 +5,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -47,12 +47,13 @@ class Progress(NamedTuple):
     step_seconds: float = 0.0  # spent in training steps since the last record
     all_tokens: int = 0
     all_step_seconds: float = 0.0
-    seconds: float = 0.0  # of the whole run, by the clock
+    seconds: float = 0.0  # by the clock, from reading the data on, over all starts
 
 
 class Run(NamedTuple):
     """What stays the same while a run trains."""
 
+    begin: float  # when the process began with it, by `time.perf_counter`
     config: Config
     workdir: Path
     splits: corpora.Splits
@@ -66,6 +67,7 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
     Raises:
       InputError: the data, or a run already in the folder, does not fit the configuration.
     """
+    begin = time.perf_counter()
     compare_configuration(config, workdir)
     finished = read_json(workdir / SUMMARY) if (workdir / SUMMARY).exists() else {"steps": 0}
     if finished["steps"] >= config.training.num_steps:
@@ -75,7 +77,7 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
     checkpoint.write_atomic(workdir / checkpoint.CONFIG, to_json(config))
     vocabulary = prepare_tokenizer(config, workdir, splits)
     model = build(config.model, vocabulary.vocab_sizes, vocabulary.shared)
-    run = Run(config, workdir, splits, vocabulary, model)
+    run = Run(begin, config, workdir, splits, vocabulary, model)
     checkpoints = checkpoint.Checkpoints(workdir)
     try:
         progress = take_steps(run, checkpoints)
@@ -173,10 +175,12 @@ def take_steps(run: Run, checkpoints: checkpoint.Checkpoints) -> Progress:
     optimizer, schedule = make_optimizer(run.config), make_schedule(run.config)
     state, progress = restore(run, optimizer, checkpoints)
     first = int(state.step)
+    if first == training.num_steps:
+        return progress
     state = parallel.replicate(state)
     evaluate = make_evaluate(run, state.params)
     say(describe(run, state.params))
-    begin = time.perf_counter() - progress.seconds
+    begin = run.begin - progress.seconds
 
     def due(every: int) -> bool:
         return step.number % every == 0 or step.number == training.num_steps
@@ -184,8 +188,9 @@ def take_steps(run: Run, checkpoints: checkpoint.Checkpoints) -> Progress:
     with (
         closing(History(run.workdir, first)) as history,
         progress_bar(None, "train", training.num_steps, initial=first) as bar,
+        closing(steps(run, optimizer, state, progress.position)) as taken,
     ):
-        for step in steps(run, optimizer, state, progress.position):
+        for step in taken:
             bar.update()
             progress = count(progress, step)
             if due(training.log_every_steps):
@@ -218,32 +223,34 @@ def steps(
     optimizer: optax.GradientTransformation,
     state: TrainState,
     position: dict[str, int],
-) -> Iterator[Step]:
+) -> Generator[Step, None, None]:
     """Yields the steps from a state and a position of the data to the end of training."""
     training = run.config.training
     train_step = parallel.pmap_train_step(make_train_step(run.model, optimizer, training))
     data = pipeline.TrainBatches(run.splits.train, run.tokenizer, run.config)
     data.set_state(position)
-    batches = grain.experimental.ThreadPrefetchDatasetIterator(data, 2)
+    parts = parallel.num_devices() * training.micro_batches
+    with closing(grain.experimental.ThreadPrefetchDatasetIterator(data, 2)) as batches:
 
-    def take_batch() -> tuple[Batch, dict[str, int]]:
-        batch = fill(next(batches), run, parallel.num_devices() * training.micro_batches)
-        return parallel.split_global(batch), batches.get_state()
+        def take_batch() -> tuple[Batch, dict[str, int]]:
+            batch = fill(next(batches), run, parts)
+            return parallel.split_global(batch), batches.get_state()
 
-    first = int(state.step)
-    batch, position = take_batch()
-    for number in range(first + 1, training.num_steps + 1):
-        start, reached = time.perf_counter(), position
-        state, metrics = train_step(state, batch)
-        batch, position = take_batch()  # while the devices compute
-        sums, grad_norm = jax.device_get(metrics)
-        if not math.isfinite(sums.loss):
-            raise InputError(
-                f"step {number}: the loss is {sums.loss}; start anew with a smaller "
-                "optimizer.learning_rate, or with optimizer.clip_norm"
-            )
-        seconds = time.perf_counter() - start
-        yield Step(number, state, sums, float(grad_norm), seconds, reached)
+        first = int(state.step)
+        batch, position = take_batch()
+        for number in range(first + 1, training.num_steps + 1):
+            start, reached = time.perf_counter(), position
+            state, metrics = train_step(state, batch)
+            batch, position = take_batch()  # while the devices compute
+            sums, grad_norm = jax.device_get(metrics)
+            if not (math.isfinite(sums.loss) and math.isfinite(grad_norm)):
+                raise InputError(
+                    f"step {number}: the loss is {sums.loss}, the norm of its gradient "
+                    f"{grad_norm}; start anew with a smaller optimizer.learning_rate, or with "
+                    "optimizer.clip_norm"
+                )
+            seconds = time.perf_counter() - start
+            yield Step(number, state, sums, float(grad_norm), seconds, reached)
 
 
 def count(progress: Progress, step: Step) -> Progress:
@@ -296,7 +303,8 @@ def make_evaluate(run: Run, params: Params) -> Callable[[Params], dict[str, floa
     dev, decoding = run.splits.dev, run.config.decoding
     eval_step = parallel.pmap_eval_step(make_eval_step(run.model))
     longest = decoding.max_source_length + EXTRA_TARGET_LENGTH
-    batches = pipeline.eval_batches(dev, run.tokenizer, decoding.batch_tokens, longest)
+    batch_tokens = decoding.batch_tokens * parallel.num_local_devices()
+    batches = pipeline.eval_batches(dev, run.tokenizer, batch_tokens, longest)
     shapes = sorted({batch.source.shape for batch in batches})
     say(f"evaluation compiles {len(shapes)} shapes: {shapes} (rows, pieces)")
     translator = Translator(run.model, params, run.tokenizer, run.config)
@@ -307,7 +315,8 @@ def make_evaluate(run: Run, params: Params) -> Callable[[Params], dict[str, floa
 
     for batch in {batch.source.shape: batch for batch in batches}.values():
         measure(translator.params, batch)
-    translator.warm_up(dev.source, beam_size=1)
+    shapes = translator.warm_up(dev.source, beam_size=1)
+    say(f"translation compiles {len(shapes)} shapes: {shapes} (rows, source pieces)")
     unbound = translator.with_params(None)  # the next step takes the memory of these parameters
 
     def evaluate(params: Params) -> dict[str, float]:
@@ -333,7 +342,7 @@ def make_evaluate(run: Run, params: Params) -> Callable[[Params], dict[str, floa
 
 def finish(run: Run, checkpoints: checkpoint.Checkpoints, progress: Progress) -> dict[str, Any]:
     """Translates test with the best parameters; writes translations, summary and pictures."""
-    test, workdir = run.splits.test, run.workdir
+    begin, test, workdir = time.perf_counter(), run.splits.test, run.workdir
     params = checkpoints.params("best")
     translator = Translator(run.model, params, run.tokenizer, run.config)
     texts = translate_all(translator, test.source, "test")  # by each host: none waits for another
@@ -343,14 +352,15 @@ def finish(run: Run, checkpoints: checkpoint.Checkpoints, progress: Progress) ->
         "chrf": scores.chrf,
         "signature": scores.signature,
         "steps": run.config.training.num_steps,
-        "seconds": progress.seconds,
+        "seconds": progress.seconds + time.perf_counter() - begin,
         "tokens_per_second": progress.all_tokens / progress.all_step_seconds,
         "parameters": sum(x.size for x in jax.tree.leaves(params)),
     }
     if parallel.is_first_host():
         checkpoint.write_atomic(workdir / TRANSLATIONS, "".join(text + "\n" for text in texts))
-        checkpoint.write_atomic(workdir / SUMMARY, json.dumps(summary, indent=2) + "\n")
         draw(translator, test.source, workdir)
+        # Last: it says that the run has finished.
+        checkpoint.write_atomic(workdir / SUMMARY, json.dumps(summary, indent=2) + "\n")
     return summary
 
 

@@ -4,7 +4,6 @@ Sums can be added over micro-batches, devices and hosts before they are divided,
 target token weighs the same wherever it was computed; means cannot.
 """
 
-import math
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -13,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 NUM_CHUNKS = 8
-"""Parts of a batch whose logits are computed one after the other: at most an eighth is held."""
+"""Parts of a batch whose logits are computed one after the other: an eighth is held at once."""
 
 
 class Sums(NamedTuple):
@@ -70,9 +69,9 @@ def chunked_cross_entropy(
 ) -> Sums:
     """Computes `cross_entropy(states @ table.T, ...)` without ever holding all the logits.
 
-    Positions are taken in `NUM_CHUNKS` parts, or as many as divide T. When gradients are asked
-    for, each part's are computed beside its loss, while its logits are at hand; only `grad` and
-    `vjp` of `loss` pass through, to `states` and `table`.
+    Positions are taken in `NUM_CHUNKS` parts. When gradients are asked for, each part's are
+    computed beside its loss, while its logits are at hand; only `grad` and `vjp` of `loss` pass
+    through, to `states` and `table`.
 
     Args:
       states: what the output layer multiplies, in the type to compute in.
@@ -112,7 +111,9 @@ def _chunked_forward(
 
     start = Sums(jnp.float32(0), jnp.int32(0), jnp.int32(0)), jnp.zeros(table.shape, jnp.float32)
     (sums, table_gradient), gradient = jax.lax.scan(add, start, _chunks(states, labels, mask))
-    return sums, (jnp.moveaxis(gradient, 0, 1).reshape(states.shape), table_gradient)
+    rows, length, dim = states.shape
+    gradient = jnp.moveaxis(gradient, 0, 1).reshape(rows, -1, dim)[:, :length]
+    return sums, (gradient, table_gradient)
 
 
 def _chunked_backward(
@@ -130,6 +131,11 @@ def _logits(states: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _chunks(*arrays: jax.Array) -> tuple[jax.Array, ...]:
-    """Cuts along the second axis: the first may lie on several devices."""
-    parts = math.gcd(arrays[0].shape[1], NUM_CHUNKS)
-    return tuple(jnp.moveaxis(x.reshape(x.shape[0], parts, -1, *x.shape[2:]), 1, 0) for x in arrays)
+    """Cuts along the second axis, filled up with zeros: the first may lie on several devices."""
+
+    def cut(x: jax.Array) -> jax.Array:
+        fill = [(0, 0), (0, -x.shape[1] % NUM_CHUNKS)] + [(0, 0)] * (x.ndim - 2)
+        filled = jnp.pad(x, fill)
+        return jnp.moveaxis(filled.reshape(x.shape[0], NUM_CHUNKS, -1, *x.shape[2:]), 1, 0)
+
+    return tuple(map(cut, arrays))

@@ -110,7 +110,7 @@ def whole_cross_entropy(states, table, *rest) -> Sums:
     return cross_entropy(jnp.einsum("btd,vd->btv", states.astype(jnp.float32), table), *rest)
 
 
-@pytest.mark.parametrize("length", [5, 12, 16])  # in 1, 4 and 8 parts
+@pytest.mark.parametrize("length", [5, 12, 16])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_parts_equal_the_whole(length, smoothing):
     states, table, labels, mask = random_factors(length)
@@ -132,17 +132,34 @@ def test_parts_equal_the_whole(length, smoothing):
 def test_parts_in_bfloat16_round_the_gradients_of_the_logits_and_nothing_else():
     states, table, labels, mask = random_factors(16, jnp.bfloat16)
     table = table.astype(jnp.bfloat16).astype(jnp.float32)
-    sums, pull = jax.vjp(lambda t: chunked_cross_entropy(states, t, labels, mask).loss, table)
+    loss, pull = jax.vjp(lambda *x: chunked_cross_entropy(*x, labels, mask).loss, states, table)
+    of_states, of_table = pull(jnp.float32(1))
+    assert (of_states.dtype, of_table.dtype) == (jnp.bfloat16, jnp.float32)
     states = states.astype(jnp.float32)
     logits = jnp.einsum("btd,vd->btv", states, table)
-    loss, gradient = jax.value_and_grad(lambda x: cross_entropy(x, labels, mask).loss)(logits)
-    np.testing.assert_allclose(sums, loss, rtol=1e-5)
-    found = pull(jnp.float32(1))[0]
-    assert found.dtype == jnp.float32
+    expected, gradient = jax.value_and_grad(lambda x: cross_entropy(x, labels, mask).loss)(logits)
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
     # Rounding to 8 bits changes a number by no more than its 2^-8 (and sums differ by 1e-5).
-    error = jnp.abs(found - jnp.einsum("btv,btd->vd", gradient, states))
+    error = jnp.abs(of_table - jnp.einsum("btv,btd->vd", gradient, states))
     bound = 2**-8 * jnp.einsum("btv,btd->vd", jnp.abs(gradient), jnp.abs(states))
     assert (error < bound + 1e-5).all()
+    # The sum over the vocabulary is rounded once more.
+    error = jnp.abs(of_states - jnp.einsum("btv,vd->btd", gradient, table))
+    bound = 2**-7 * jnp.einsum("btv,vd->btd", jnp.abs(gradient), jnp.abs(table))
+    assert (error < bound + 1e-5).all()
+
+
+def test_no_gradient_is_computed_where_none_is_asked_for():
+    states, table, labels, mask = random_factors(16)
+
+    def loss(states, table):
+        return chunked_cross_entropy(states, table, labels, mask).loss
+
+    costs = [
+        jax.jit(function).lower(states, table).compile().cost_analysis()["flops"]
+        for function in (loss, jax.grad(loss, (0, 1)))
+    ]
+    assert costs[0] < 0.6 * costs[1]
 
 
 @pytest.mark.parametrize("gradients", [False, True])

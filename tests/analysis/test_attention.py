@@ -1,0 +1,50 @@
+"""Where words look, against the maps of a model without padding, merged by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import nmt
+from nmt.analysis.attention import cross_attention
+from nmt.config import Config, DataConfig, TokenizerConfig, TrainingConfig, TransformerConfig
+from nmt.data import tokenizer
+from nmt.models.seq2seq import attention_maps, build, init_params
+
+MODEL = TransformerConfig(emb_dim=16, num_layers=2, num_heads=2, mlp_dim=32)
+
+
+def test_words_look_where_their_pieces_do():
+    texts = ["the cat sleeps on the red sofa", "o gato dorme no sofá vermelho"]
+    vocabulary = tokenizer.train(TokenizerConfig(vocab_size=300), texts * 9, texts * 9)
+    model = build(MODEL, vocabulary.vocab_sizes, vocabulary.shared)
+    params = init_params(model, jax.random.key(1))
+    config = Config(DataConfig("en", "pt"), model=MODEL, training=TrainingConfig(10_000, 1024))
+    translator = nmt.Translator(model, params, vocabulary, config)
+    found = cross_attention(translator, texts[0])
+
+    source = vocabulary.encode_source([texts[0]])[0]
+    pieces = translator.translate([texts[0]])[0].tokens
+    target = [*map(vocabulary.target.piece_to_id, pieces), vocabulary.eos_id]
+    arrays = []
+    for ids in (source, [vocabulary.bos_id, *target[:-1]]):
+        row = jnp.array([ids], jnp.int32)
+        arrays += [row, jnp.ones_like(row), jnp.arange(len(ids))[None]]
+    maps = attention_maps(model, params, *arrays)["cross"]
+    weights = np.asarray(maps).reshape(-1, len(target), len(source)).mean(0)
+
+    def words_of(ids):
+        """Lists the places of each word's pieces; the end is a word too."""
+        names = [vocabulary.target.id_to_piece(id) for id in ids[:-1]]
+        words = []
+        for place, name in enumerate(names):
+            if place == 0 or name.startswith("▁"):
+                words.append([])
+            words[-1].append(place)
+        return [*words, [len(ids) - 1]]
+
+    of_source, of_target = words_of(source), words_of(target)
+    assert len(of_source) == 8  # seven words and the end
+    expected = [[weights[np.ix_(t, s)].sum(1).mean() for s in of_source] for t in of_target]
+    np.testing.assert_allclose(found.weights, expected, atol=1e-5)
+    assert found.source[:7] == texts[0].split()
+    assert len(found.target) == len(of_target)
