@@ -40,7 +40,9 @@ from nmt.training.loop import train
 ROOT = Path(__file__).parents[1]
 
 CONFIG = Config(
-    data=DataConfig("en", "pt", grammar_sizes=(400, 12, 12)),
+    data=DataConfig(
+        "en", "pt", grammar_sizes=(400, 12, 12), max_source_length=64, max_target_length=64
+    ),
     tokenizer=TokenizerConfig(vocab_size=500),
     model=TransformerConfig(emb_dim=16, num_layers=1, num_heads=2, mlp_dim=32),
     optimizer=OptimizerConfig(learning_rate=1e-2, warmup_steps=4),
@@ -84,7 +86,7 @@ def test_a_run_leaves_what_the_documentation_says(run):
     assert len((run / "translations.txt").read_text().splitlines()) == 12
     data = json.loads((run / "data.json").read_text())
     assert data.pop("sha256").keys() == {"train", "dev", "test"}
-    assert data == {"pairs": 400, "empty": 0, "too_long": 1}
+    assert data == {"pairs": 400, "empty": 0, "too_long": 14}
 
 
 def test_history_holds_each_record_once(run):

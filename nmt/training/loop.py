@@ -173,13 +173,14 @@ def take_steps(run: Run, checkpoints: checkpoint.Checkpoints) -> Progress:
     """Takes the steps that are left, logging, evaluating and saving on the way."""
     training = run.config.training
     optimizer, schedule = make_optimizer(run.config), make_schedule(run.config)
-    state, progress = restore(run, optimizer, checkpoints)
-    first = int(state.step)
+    start, progress = restore(run, optimizer, checkpoints)
+    first = int(start.step)
     if first == training.num_steps:
         return progress
-    state = parallel.replicate(state)
-    evaluate = make_evaluate(run, state.params)
-    say(describe(run, state.params))
+    state = parallel.replicate(start)
+    evaluate = make_evaluate(run, start.params)  # on a host of its own, hence from NumPy arrays
+    say(describe(run, start.params))
+    del start
     begin = run.begin - progress.seconds
 
     def due(every: int) -> bool:
