@@ -50,7 +50,7 @@ class Options:
 class Result(NamedTuple):
     """What was measured of a packer."""
 
-    library: str
+    name: str
     length: int
     fill: float  # share of the places, of both sides, that hold a piece
     pairs_per_second: list[float]  # in each round
@@ -94,13 +94,13 @@ def measure(sources: Ragged, targets: Ragged, length: int, bins: int, rounds: in
         "Grain": grain_packer(sources, targets, length, bins),
     }
     results = []
-    for library, packer in packers.items():
+    for name, packer in packers.items():
         pieces, places = packer()
-        results.append(Result(library, length, pieces / places, []))
+        results.append(Result(name, length, pieces / places, []))
     for _ in range(rounds):
         for result in results:
             begin = time.perf_counter()
-            packers[result.library]()
+            packers[result.name]()
             seconds = time.perf_counter() - begin
             result.pairs_per_second.append(len(sources.lengths) / seconds)
     return results
@@ -151,13 +151,13 @@ def grain_packer(sources: Ragged, targets: Ragged, length: int, bins: int) -> Pa
 def table(results: list[Result]) -> Iterator[str]:
     """Yields the lines of the report: medians, and the range of the rounds' ratios."""
     yield f"{'row':>9} {'':5} {'fill':>5} {'pairs/s':>9} {'x Grain':>21}"
-    peers = {r.length: r.pairs_per_second for r in results if r.library == "Grain"}
+    peers = {r.length: r.pairs_per_second for r in results if r.name == "Grain"}
     for r in results:
         pairs = zip(r.pairs_per_second, peers[r.length], strict=True)
         ratios = [ours / theirs for ours, theirs in pairs]
         spread = f"{median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
         yield (
-            f"{r.length:4}+{r.length:<4} {r.library:5} {r.fill:5.3f} "
+            f"{r.length:4}+{r.length:<4} {r.name:5} {r.fill:5.3f} "
             f"{median(r.pairs_per_second):9,.0f} {spread:>21}"
         )
 

@@ -76,7 +76,7 @@ class Result(NamedTuple):
     """What was measured of a contender."""
 
     model: str
-    library: str
+    framework: str
     layout: str
     precision: str
     fill: float  # share of target positions that hold a token
@@ -264,16 +264,16 @@ def measure(
         ways += [("PyTorch", layout, "float32") for layout in ("bucketed", "padded")]
         ways.append(("PyTorch", "bucketed", "bfloat16"))
     contenders, results = [], []
-    for library, layout, precision in ways:
+    for framework, layout, precision in ways:
         model, batches = dataclasses.replace(MODELS[name], compute_dtype=precision), layouts[layout]
-        make = nmt_steps if library == "nmt" else torch_steps
+        make = nmt_steps if framework == "nmt" else torch_steps
         take = make(dataclasses.replace(config, model=model), vocabulary, batches)
         take(slice(None))  # compiles all shapes
         contenders.append((take, batches))
         fill = num_tokens(batches) / sum(batch.labels.size for batch in batches)
         flops = sum(train_flops(model, vocabulary.vocab_sizes[1], batch) for batch in batches)
         flops_per_token = flops / num_tokens(batches)
-        results.append(Result(name, library, layout, precision, fill, flops_per_token, []))
+        results.append(Result(name, framework, layout, precision, fill, flops_per_token, []))
     for start in range(options.rounds):
         part = slice(start, None, options.rounds)
         for precision, rate in matmul_rates():
@@ -307,7 +307,7 @@ def train_flops(config: TransformerConfig, vocab_size: int, batch: Batch) -> int
 
 
 def matmul_rates() -> Iterator[tuple[str, float]]:
-    """Yields, by precision, the FLOPs a second of large square matrices in either library."""
+    """Yields, by precision, the FLOPs a second of large square matrices in either framework."""
     size = 2048 if jax.default_backend() == "cpu" else 8192
 
     def rate(multiply: Callable[[], Any], repeats: int = 4) -> float:
@@ -346,13 +346,13 @@ def table(results: list[Result], rates: dict[str, float]) -> Iterator[str]:
         peers = [
             peer
             for peer in results
-            if (peer.library, peer.model) == ("PyTorch", r.model)
+            if (peer.framework, peer.model) == ("PyTorch", r.model)
             and (peer.layout == "padded") == (r.layout == "padded")
         ]
         best = max(peers, key=lambda peer: median(peer.tokens_per_second), default=None)
         flops = median(r.tokens_per_second) * r.flops_per_token
         yield (
-            f"{r.model:5} {r.library:8} {r.layout:9} {r.precision:9} {r.fill:4.2f} "
+            f"{r.model:5} {r.framework:8} {r.layout:9} {r.precision:9} {r.fill:4.2f} "
             f"{median(r.tokens_per_second):9,.0f} {ratio(r, peers[0] if peers else None):>18} "
             f"{ratio(r, best):>18} {flops / 1e9:8,.0f} {flops / rates[r.precision]:7.0%}"
         )
