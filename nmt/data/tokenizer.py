@@ -7,8 +7,8 @@ that every text has ids and no id sequence is without text.
 import io
 import re
 import zipfile
-from collections.abc import Iterable, Sequence
-from itertools import chain
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,12 @@ NUM_BEST = 16
 
 MOST_LINES = 2_000_000
 """Lines a side that a vocabulary is trained on: of more, as many are taken at even distances."""
+
+COVERAGE = 0.9999
+"""Share of the characters of a text that become pieces; those that are rarer become bytes."""
+
+FREQUENT = 10
+"""Occurrences of a word that may become a piece whatever stands behind it."""
 
 LONGEST_LINE = 4096
 """Characters of the longest line that a vocabulary is trained on: longer ones are no sentences."""
@@ -160,21 +166,25 @@ def train(config: TokenizerConfig, source: Sequence[str], target: Sequence[str])
     Raises:
       InputError: `vocab_size` is too small for the characters of the data.
     """
-    sides = [side[:: -(-len(side) // MOST_LINES) or 1] for side in (source, target)]
+    sides = [
+        [clean(text) for text in side[:: -(-len(side) // MOST_LINES) or 1]]
+        for side in (source, target)
+    ]
     if config.shared:
-        return Tokenizer([_train(config, chain(*sides))])
+        sides = [sum(sides, [])]
     return Tokenizer([_train(config, side) for side in sides])
 
 
-def _train(config: TokenizerConfig, texts: Iterable[str]) -> bytes:
+def _train(config: TokenizerConfig, texts: Sequence[str]) -> bytes:
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=(clean(text) for text in texts if len(text) <= LONGEST_LINE),
+            sentence_iterator=_sentences(texts),
             model_writer=model,
             vocab_size=config.vocab_size,
             hard_vocab_limit=False,
             byte_fallback=True,
+            character_coverage=COVERAGE,
             max_sentence_length=2**30,  # the default leaves longer lines out without a word
             minloglevel=2,
             **_SPECIAL,
@@ -189,3 +199,18 @@ def _train(config: TokenizerConfig, texts: Iterable[str]) -> bytes:
             f"of this training data alone take {needed[1]}: give a larger one"
         ) from None
     return model.getvalue()
+
+
+def _sentences(texts: Sequence[str]) -> Iterator[str]:
+    """Yields texts, and each frequent word once more, before a comma.
+
+    SentencePiece's candidates for pieces are strings that occur in two different words, where a
+    word is whatever stands between spaces (its issue 967). "that", if there is only "that" and no
+    "that,", is none, and would be cut up however frequent it is.
+    """
+    words: Counter[str] = Counter()
+    for text in texts:
+        if len(text) <= LONGEST_LINE:
+            words.update(text.split())
+            yield text
+    yield from (f"{word}," for word, count in words.items() if count >= FREQUENT)

@@ -139,6 +139,21 @@ def test_data_that_cannot_fill_a_vocabulary_gets_a_smaller_one():
     assert 260 < tokenizer.vocab_sizes[0] < 1000
 
 
+def test_a_frequent_word_is_one_piece_even_if_it_stands_before_no_punctuation():
+    texts = [f"{name} says that {name} because of them" for name in ("Ana", "Bruno", "Otto")] * 9
+    tokenizer = train(TokenizerConfig(vocab_size=1000), texts, ENGLISH)
+    for word in ("says", "that", "because"):
+        assert tokenizer.target.encode(word, out_type=str) == [f"▁{word}"]
+
+
+def test_a_letter_of_few_words_is_a_piece_and_one_of_a_single_line_in_thousands_is_none():
+    texts = ["Zwei Kinder lachen laut."] * 3000 + ["Übung macht den Meister."] * 30 + ["Ø ist leer."]
+    tokenizer = train(TokenizerConfig(vocab_size=400), texts, texts)
+    assert tokenizer.source.piece_to_id("Ü") != tokenizer.unk_id
+    assert tokenizer.source.piece_to_id("Ø") == tokenizer.unk_id
+    assert tokenizer.decode(tokenizer.encode_target(texts[-1:])[0]) == texts[-1]
+
+
 @pytest.mark.parametrize("shared", [True, False])
 def test_vocabulary_too_small_for_its_characters_is_an_error_in_one_line(shared):
     many = ["".join(map(chr, range(0x4E00, 0x4E00 + 200)))]
