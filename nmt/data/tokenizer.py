@@ -171,7 +171,7 @@ def train(config: TokenizerConfig, source: Sequence[str], target: Sequence[str])
         for side in (source, target)
     ]
     if config.shared:
-        sides = [sum(sides, [])]
+        sides = [sides[0] + sides[1]]
     return Tokenizer([_train(config, side) for side in sides])
 
 
