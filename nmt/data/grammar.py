@@ -202,7 +202,8 @@ class Grammar:
 
         In real text frequencies fall faster still (Zipf 1949).
         """
-        return words[int(self.random() ** 2 * len(words))]
+        point = self.random()
+        return words[int(point * point * len(words))]
 
     def weighted(self, weights: Mapping[T, int]) -> T:
         """One of the keys; the values are its chances in percent."""
