@@ -1,7 +1,9 @@
 """Training throughput beside PyTorch's `nn.Transformer`: the whole step, on the same sentences.
 
     pip install torch==2.13.0
-    python benchmarks/train_step.py --data data/multi30k
+    GLIBC_TUNABLES=glibc.malloc.hugetlb=1 python benchmarks/train_step.py --data data/multi30k
+
+On Linux the setting, which train.py makes for itself, lets both contenders have large pages.
 
 A step is forward, label-smoothed cross-entropy, backward and Adam, with dropout in the same places.
 PyTorch takes batches of sentences of similar length; nmt takes the same sentences packed in rows. A
