@@ -9,6 +9,7 @@ import re
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -166,16 +167,13 @@ def train(config: TokenizerConfig, source: Sequence[str], target: Sequence[str])
     Raises:
       InputError: `vocab_size` is too small for the characters of the data.
     """
-    sides = [
-        [clean(text) for text in side[:: -(-len(side) // MOST_LINES) or 1]]
-        for side in (source, target)
-    ]
+    sides = [side[:: -(-len(side) // MOST_LINES) or 1] for side in (source, target)]
     if config.shared:
-        sides = [sides[0] + sides[1]]
+        return Tokenizer([_train(config, chain(*sides))])
     return Tokenizer([_train(config, side) for side in sides])
 
 
-def _train(config: TokenizerConfig, texts: Sequence[str]) -> bytes:
+def _train(config: TokenizerConfig, texts: Iterable[str]) -> bytes:
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
@@ -201,8 +199,8 @@ def _train(config: TokenizerConfig, texts: Sequence[str]) -> bytes:
     return model.getvalue()
 
 
-def _sentences(texts: Sequence[str]) -> Iterator[str]:
-    """Yields texts, and each frequent word once more, before a comma.
+def _sentences(texts: Iterable[str]) -> Iterator[str]:
+    """Yields cleaned texts, and each frequent word once more, before a comma.
 
     SentencePiece's candidates for pieces are strings that occur in two different words, where a
     word is whatever stands between spaces (its issue 967). "that", if there is only "that" and no
@@ -211,6 +209,7 @@ def _sentences(texts: Sequence[str]) -> Iterator[str]:
     words: Counter[str] = Counter()
     for text in texts:
         if len(text) <= LONGEST_LINE:
-            words.update(text.split())
-            yield text
+            cleaned = clean(text)
+            words.update(cleaned.split())
+            yield cleaned
     yield from (f"{word}," for word, count in words.items() if count >= FREQUENT)
