@@ -373,9 +373,9 @@ def test_lengths(corpus):
     mean = sum(length * count for length, count in lengths.items()) / lengths.total()
     assert min(lengths) == 3
     assert max(lengths) > 30
-    assert 8 < mean < 12
+    assert 9 < mean < 11
     long = sum(count for length, count in lengths.items() if length > 25) / lengths.total()
-    assert 0.005 < long < 0.06
+    assert 0.005 < long < 0.02
 
 
 def test_alignments_are_sorted_disjoint_and_in_range(sample):
