@@ -19,12 +19,14 @@ config = Config(
     ),
     # Every word becomes one piece, but for rare forms of verbs.
     tokenizer=TokenizerConfig(vocab_size=4000),
-    # A quarter of the base model's width. Every translation follows from its source: there is
-    # nothing to drop.
+    # A quarter of the base model's width. Every translation follows from its source: weight decay
+    # helps, dropout does not.
     model=TransformerConfig(
         emb_dim=128, num_layers=3, num_heads=4, mlp_dim=256, dropout_rate=0.0, norm="pre"
     ),
-    optimizer=OptimizerConfig(learning_rate=5e-3, warmup_steps=200, schedule="linear"),
+    optimizer=OptimizerConfig(
+        learning_rate=5e-3, warmup_steps=200, schedule="linear", weight_decay=0.1
+    ),
     # Small batches: at this size each step counts for more than its number of tokens.
     training=TrainingConfig(
         num_steps=2550,

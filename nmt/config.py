@@ -195,7 +195,7 @@ class TransformerConfig(_Group, group="model"):
 
 @dataclass(frozen=True)
 class OptimizerConfig(_Group, group="optimizer"):
-    """Adam, with the schedule of Vaswani et al. 2017, section 5.3."""
+    """Adam, with decaying weights if asked for, and the schedule of Vaswani et al. 2017."""
 
     # Largest learning rate, reached after warm-up; None is the paper's emb_dim^-0.5 ·
     # warmup_steps^-0.5.
@@ -210,6 +210,8 @@ class OptimizerConfig(_Group, group="optimizer"):
     beta2: float = 0.98
     # Added to the root of the mean of squares.
     epsilon: float = 1e-9
+    # Share of every parameter that a step takes off, times the learning rate.
+    weight_decay: float = 0.0
     # Largest global norm of the gradient, a longer one is scaled down to it; None never clips.
     clip_norm: float | None = None
 
@@ -217,7 +219,7 @@ class OptimizerConfig(_Group, group="optimizer"):
         self._expect_types()
         self._expect_positive("learning_rate", "epsilon", "clip_norm")
         self._expect_least(1, "warmup_steps")
-        self._expect_share("beta1", "beta2")
+        self._expect_share("beta1", "beta2", "weight_decay")
 
 
 @dataclass(frozen=True)

@@ -30,10 +30,17 @@ def make_schedule(config: Config) -> optax.Schedule:
 
 
 def make_optimizer(config: Config) -> optax.GradientTransformation:
-    """Makes Adam (Kingma and Ba 2015) with the schedule, behind clipping where it is asked for."""
+    """Makes Adam (Kingma and Ba 2015) with the schedule, behind clipping where it is asked for.
+
+    Weight decay is apart from the gradient's moments (Loshchilov and Hutter 2019, algorithm 2).
+    """
     optimizer = config.optimizer
-    adam = optax.adam(
-        make_schedule(config), b1=optimizer.beta1, b2=optimizer.beta2, eps=optimizer.epsilon
+    adam = optax.adamw(
+        make_schedule(config),
+        b1=optimizer.beta1,
+        b2=optimizer.beta2,
+        eps=optimizer.epsilon,
+        weight_decay=optimizer.weight_decay,
     )
     if optimizer.clip_norm is None:
         return adam

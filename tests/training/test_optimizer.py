@@ -1,4 +1,4 @@
-"""Schedules against the paper's formula; clipping by the norm of all gradients."""
+"""Schedules against the paper's formula; AdamW against NumPy; clipping by the global norm."""
 
 import jax
 import jax.numpy as jnp
@@ -57,29 +57,36 @@ def test_schedule_takes_traced_counts():
     np.testing.assert_allclose(jax.jit(schedule)(jnp.int32(41)), schedule(41), rtol=1e-6)
 
 
-def updates(config: Config, gradients: list) -> list:
-    """The change of a parameter tree in each of some steps."""
+def updates(config: Config, gradients: list, start: float = 0.0) -> list:
+    """The change of a parameter tree in each of some steps, all its values the same at first."""
     optimizer = make_optimizer(config)
-    params = jax.tree.map(jnp.zeros_like, gradients[0])
+    params = jax.tree.map(lambda x: jnp.full_like(x, start), gradients[0])
     state, changes = optimizer.init(params), []
     for gradient in gradients:
         change, state = optimizer.update(gradient, state, params)
+        params = optax.apply_updates(params, change)
         changes.append(change)
     return changes
 
 
-def test_updates_are_adams():
-    config = make_config(warmup_steps=1, learning_rate=0.1, beta1=0.8, beta2=0.9, epsilon=1e-3)
+@pytest.mark.parametrize("decay", [0.0, 0.5])
+def test_updates_are_adams_with_the_decay_outside_of_the_moments(decay):
+    config = make_config(
+        warmup_steps=1, learning_rate=0.1, beta1=0.8, beta2=0.9, epsilon=1e-3, weight_decay=decay
+    )
     gradients = [np.array([0.5, -2.0]), np.array([1.0, 1.0])]
-    found = updates(config, [jnp.asarray(g, jnp.float32) for g in gradients])
+    found = updates(config, [jnp.asarray(g, jnp.float32) for g in gradients], start=3.0)
     mean = square = np.zeros(2)
+    params = np.full(2, 3.0)
     for step, (gradient, change) in enumerate(zip(gradients, found, strict=True), 1):
         mean = 0.8 * mean + 0.2 * gradient
         square = 0.9 * square + 0.1 * gradient**2
         corrected = mean / (1 - 0.8**step), square / (1 - 0.9**step)
         rate = 0.1 * step**-0.5
-        expected = -rate * corrected[0] / (np.sqrt(corrected[1]) + 1e-3)
+        adam = corrected[0] / (np.sqrt(corrected[1]) + 1e-3)
+        expected = -rate * (adam + decay * params)
         np.testing.assert_allclose(change, expected, rtol=1e-4)
+        params = params + expected
 
 
 def test_gradients_are_clipped_by_their_global_norm():
