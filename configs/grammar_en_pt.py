@@ -17,7 +17,7 @@ config = Config(
         max_source_length=64,
         max_target_length=64,
     ),
-    # Every word becomes one piece, but for rare forms of verbs.
+    # Most words become one piece; rare forms of verbs, and what holds a hyphen, become several.
     tokenizer=TokenizerConfig(vocab_size=4000),
     # A quarter of the base model's width. Every translation follows from its source: weight decay
     # helps, dropout does not.

@@ -359,7 +359,7 @@ def load_config(path: str | Path) -> Config:
         config = runpy.run_path(str(path)).get("config")
     except InputError:
         raise  # from a configuration that this one builds on
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         message = " ".join(str(error).split())
         raise InputError(f"{path}: {type(error).__name__}: {message}") from error
     if not isinstance(config, Config):

@@ -32,7 +32,9 @@ def make_schedule(config: Config) -> optax.Schedule:
 def make_optimizer(config: Config) -> optax.GradientTransformation:
     """Makes Adam (Kingma and Ba 2015) with the schedule, behind clipping where it is asked for.
 
-    Weight decay is apart from the gradient's moments (Loshchilov and Hutter 2019, algorithm 2).
+    Weight decay is decoupled from the moments (Loshchilov and Hutter 2019), and is multiplied by
+    the learning rate. It takes from every parameter, those of normalisation too: what no gradient
+    holds up vanishes.
     """
     optimizer = config.optimizer
     adam = optax.adamw(
