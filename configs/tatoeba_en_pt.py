@@ -1,4 +1,4 @@
-"""Tatoeba, English to Portuguese: 11,080 pairs of everyday sentences, minutes on 2 CPU cores.
+"""Tatoeba, English to Portuguese: 11,080 pairs of everyday sentences, half an hour on 2 CPU cores.
 
 The pairs are the union of the English-Portuguese Tatoeba test sets of OPUS-MT (CC-BY 2.0 FR): give
 the folder of {train,dev,test}.{en,pt} with --data.path.

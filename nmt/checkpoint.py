@@ -68,7 +68,7 @@ class Checkpoints:
         folder = workdir.absolute() / CHECKPOINTS
         if read_only and not folder.is_dir():
             raise InputError(f"{folder}: no checkpoints; has the run been trained?")
-        self._folder = folder
+        self._folder, self._tokenizer = folder, workdir / TOKENIZER
         best = checkpoint_managers.BestN(
             get_metric_fn=_score, reverse=False, n=1, keep_checkpoints_without_metrics=False
         )
@@ -110,7 +110,10 @@ class Checkpoints:
                 params=ocp.args.PyTreeSave(items["params"]),
                 optimizer=ocp.args.PyTreeSave(items["optimizer"]),
                 progress=ocp.args.JsonSave(progress),
-                digests=ocp.args.JsonSave({name: _digests(tree) for name, tree in items.items()}),
+                digests=ocp.args.JsonSave(
+                    {name: _digests(tree) for name, tree in items.items()}
+                    | {TOKENIZER: _file_digest(self._tokenizer)}
+                ),
             ),
             metrics=None if score is None else {"score": score},
         )
@@ -151,7 +154,11 @@ class Checkpoints:
           InputError: there is no such checkpoint, or an array differs from its digest.
         """
         steps = self.steps()
-        named = {"best": self._manager.best_step(), "latest": steps[-1] if steps else None}
+        try:
+            best = self._manager.best_step()
+        except Exception as error:  # of many kinds, for a file may be damaged in many ways
+            raise InputError(f"{self._folder}: metrics cannot be read: {error}") from error
+        named = {"best": best, "latest": steps[-1] if steps else None}
         step = named.get(which, which) if isinstance(which, str) else which
         if which == "best" and step is None:
             step = named["latest"]
@@ -173,9 +180,15 @@ class Checkpoints:
                 step, args=ocp.args.Composite(**items, digests=ocp.args.JsonRestore())
             )
             saved = {name: dict(restored.digests[name]) for name in items}
+            tokenizer = restored.digests[TOKENIZER]
         except Exception as error:  # of many kinds, for a file may be damaged in many ways
             reason = str(error).partition("\n")[0]
             raise InputError(f"{self._folder / str(step)}: cannot be read: {reason}") from error
+        if tokenizer != _file_digest(self._tokenizer):
+            raise InputError(
+                f"{self._tokenizer} is damaged: it differs from the digest that checkpoint {step} "
+                "was saved with"
+            )
         for item, expected in saved.items():
             found = _digests(restored[item])
             for name in sorted(found.keys() | expected.keys()):
@@ -200,6 +213,10 @@ def _digests(tree: Any) -> dict[str, str]:
         digest.update(np.ascontiguousarray(array).data)
         digests[jax.tree_util.keystr(path)] = digest.hexdigest()
     return digests
+
+
+def _file_digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes() if path.exists() else b"").hexdigest()
 
 
 def _read(path: Path) -> bytes:

@@ -356,6 +356,8 @@ def load_config(path: str | Path) -> Config:
       InputError: the file is missing, fails, or does not end in `config = Config(...)`.
     """
     try:
+        if Path(path).suffix != ".py":
+            raise ValueError("a configuration is a .py file")
         config = runpy.run_path(str(path)).get("config")
     except InputError:
         raise  # from a configuration that this one builds on

@@ -121,6 +121,8 @@ def test_json_holds_every_field(config):
         ("optimizer", {"clip_norm": 0.0}, "optimizer.clip_norm"),
         ("optimizer", {"epsilon": -1.0}, "optimizer.epsilon"),
         ("optimizer", {"beta2": 1.0}, "optimizer.beta2"),
+        ("optimizer", {"weight_decay": 1.0}, "optimizer.weight_decay"),
+        ("optimizer", {"weight_decay": -0.1}, "optimizer.weight_decay"),
         ("training", {"num_steps": 0}, "training.num_steps"),
         ("training", {"label_smoothing": -0.1}, "training.label_smoothing"),
         ("training", {"label_smoothing": 1}, "training.label_smoothing"),

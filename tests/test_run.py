@@ -137,7 +137,7 @@ def test_dev_measures_are_those_of_each_sentence_alone(run):
 
 
 def test_the_best_parameters_are_kept_translate_test_and_are_loaded(tmp_path, monkeypatch):
-    scores = iter([30.0, 20.0, 10.0])  # of dev at steps 6 and 12, and of test
+    scores = iter([0.0, 30.0, 20.0, 10.0])  # of a trial, dev at steps 6 and 12, and test
     monkeypatch.setattr(
         "nmt.training.loop.corpus_scores", lambda *_: Scores(next(scores), 0.0, "none")
     )

@@ -15,11 +15,11 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 
 from nmt import checkpoint, parallel
-from nmt.config import EXTRA_TARGET_LENGTH, Config, DecodingConfig
+from nmt.config import EXTRA_TARGET_LENGTH, Config, DecodingConfig, InputError
 from nmt.data.batching import bucket_length
 from nmt.data.tokenizer import Tokenizer
 from nmt.decoding.search import Hypotheses, beam_search, greedy_search
-from nmt.models.seq2seq import Params, build
+from nmt.models.seq2seq import Params, build, init_params
 from nmt.models.transformer import Transformer
 
 LINES_AT_ONCE = 2048
@@ -281,4 +281,17 @@ def load(workdir: str | Path, checkpoint_name: checkpoint.Which = "best") -> Tra
     checkpoints = checkpoint.Checkpoints(workdir, read_only=True)
     params = checkpoints.params(checkpoint_name)
     checkpoints.close()
+    expected, found = (
+        {jax.tree_util.keystr(path): leaf.shape for path, leaf in leaves}
+        for leaves in map(
+            jax.tree_util.tree_leaves_with_path,
+            (jax.eval_shape(partial(init_params, model), jax.random.key(0)), params),
+        )
+    )
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            raise InputError(
+                f"{workdir}: the parameter {name} has the shape {found.get(name)}; "
+                f"{checkpoint.CONFIG} and {checkpoint.TOKENIZER} ask for {expected.get(name)}"
+            )
     return Translator(model, params, tokenizer, config)

@@ -19,11 +19,14 @@ METRICS, EVENTS = "metrics.jsonl", "events"
 def read_history(workdir: Path) -> list[dict[str, Any]]:
     """Returns the records of a run, in order; a line that was cut off in writing is left out."""
     path = workdir / METRICS
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
     try:
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+        records = [json.loads(line) for line in lines if line.endswith("\n")]
+        if not all(isinstance(r, dict) and {"step", "kind", "time"} <= r.keys() for r in records):
+            raise ValueError("a line is no object with step, kind and time")
     except ValueError as error:
         raise InputError(f"{path}: not a record a line: {error}") from None
+    return records
 
 
 class History:

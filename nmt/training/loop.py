@@ -69,10 +69,11 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
     """
     begin = time.perf_counter()
     compare_configuration(config, workdir)
-    finished = read_json(workdir / SUMMARY) if (workdir / SUMMARY).exists() else {"steps": 0}
-    if finished["steps"] >= config.training.num_steps:
-        say(f"{workdir}: this run has finished")
-        return finished
+    if (workdir / SUMMARY).exists():
+        finished = read_json(workdir / SUMMARY, steps=int)
+        if finished["steps"] >= config.training.num_steps:
+            say(f"{workdir}: this run has finished")
+            return finished
     splits = corpora.load_corpus(config.data)
     checkpoint.write_atomic(workdir / checkpoint.CONFIG, to_json(config))
     vocabulary = prepare_tokenizer(config, workdir, splits)
@@ -128,7 +129,8 @@ def prepare_tokenizer(config: Config, workdir: Path, splits: corpora.Splits) -> 
         counts = pipeline.count_pairs(train, vocabulary, config.data)
         text = json.dumps({**counts, "sha256": found}, indent=2)
         checkpoint.write_atomic(path, text + "\n")
-    vocabulary, data = checkpoint.read_tokenizer(workdir), read_json(path)
+    vocabulary = checkpoint.read_tokenizer(workdir)
+    data = read_json(path, sha256=dict, pairs=int, empty=int, too_long=int)
     changed = [name for name in found if found[name] != data["sha256"].get(name)]
     if changed:
         raise InputError(
@@ -150,12 +152,16 @@ def digest(corpus: corpora.Corpus) -> str:
     return sha256.hexdigest()
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Reads a JSON object that an earlier start wrote."""
+def read_json(path: Path, **fields: type) -> dict[str, Any]:
+    """Reads a JSON object that an earlier start wrote, which has at least these fields."""
     try:
-        return dict(json.loads(path.read_text()))
+        found = dict(json.loads(path.read_text()))
     except (ValueError, TypeError) as error:
         raise InputError(f"{path}: not a JSON object: {error}") from None
+    for name, kind in fields.items():
+        if not isinstance(found.get(name), kind):
+            raise InputError(f"{path}: {name} is {found.get(name)!r}; expected {kind.__name__}")
+    return found
 
 
 class Step(NamedTuple):
@@ -302,6 +308,8 @@ def make_evaluate(run: Run, params: Params) -> Callable[[Params], dict[str, floa
     parameters of any value: what is too large for the memory is found before the first step.
     """
     dev, decoding = run.splits.dev, run.config.decoding
+    # What BLEU of this language needs, and is not installed, is missed before the first step.
+    corpus_scores(dev.target[:1], dev.target[:1], run.config.data.target_language)
     eval_step = parallel.pmap_eval_step(make_eval_step(run.model))
     longest = decoding.max_source_length + EXTRA_TARGET_LENGTH
     batch_tokens = decoding.batch_tokens * parallel.num_local_devices()

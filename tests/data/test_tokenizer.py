@@ -2,15 +2,18 @@
 
 import io
 import json
+import re
 import subprocess
 import sys
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from nmt.config import InputError, TokenizerConfig
+from nmt.data import grammar
 from nmt.data.tokenizer import Tokenizer, clean, train
 
 GERMAN = ["Der Hund läuft über die Straße.", "Zwei Kinder lachen laut.", "Ein Mann liest."] * 9
@@ -146,8 +149,29 @@ def test_a_frequent_word_is_one_piece_even_if_it_stands_before_no_punctuation():
         assert tokenizer.target.encode(word, out_type=str) == [f"▁{word}"]
 
 
+def test_a_word_that_always_stands_before_the_same_mark_is_one_piece():
+    texts = [f"Yesterday, {name} saw the house." for name in ("Ana", "Bruno", "Otto")] * 9
+    tokenizer = train(TokenizerConfig(vocab_size=1000), texts, ENGLISH)
+    for word, mark in (("Yesterday", ","), ("house", ".")):
+        assert tokenizer.target.encode(word + mark, out_type=str) == [f"▁{word}", mark]
+
+
+def test_frequent_words_and_their_letters_are_whole_in_the_embedded_corpus():
+    corpus = grammar.generate((5000, 0, 0)).train
+    source, target = ([getattr(pair, side) for pair in corpus] for side in ("source", "target"))
+    tokenizer = train(TokenizerConfig(vocab_size=3000), source, target)
+    words = Counter(re.findall(r"\w+", " ".join(source + target)))
+    for word, _ in words.most_common(200):
+        assert tokenizer.source.encode(word, out_type=str) == [f"▁{word}"]
+    letters = Counter("".join(source + target).replace(" ", ""))
+    frequent = [letter for letter, count in letters.items() if count >= 20]
+    assert "G" in frequent
+    for letter in frequent:
+        assert not any(map(tokenizer.source.is_byte, tokenizer.source.encode(letter)))
+
+
 def test_a_letter_of_few_words_is_a_piece_and_one_of_a_single_line_in_thousands_is_none():
-    texts = ["Zwei Kinder lachen laut."] * 3000 + ["Übung macht Meister."] * 30 + ["Ø ist leer."]
+    texts = ["Zwei Kinder lachen laut."] * 6000 + ["Übung macht Meister."] * 30 + ["Ø ist leer."]
     tokenizer = train(TokenizerConfig(vocab_size=400), texts, texts)
     assert tokenizer.source.piece_to_id("Ü") != tokenizer.unk_id
     assert tokenizer.source.piece_to_id("Ø") == tokenizer.unk_id
