@@ -72,17 +72,19 @@ class Checkpoints:
         best = checkpoint_managers.BestN(
             get_metric_fn=_score, reverse=False, n=1, keep_checkpoints_without_metrics=False
         )
-        self._manager = ocp.CheckpointManager(
-            folder,
-            options=ocp.CheckpointManagerOptions(
-                preservation_policy=checkpoint_managers.AnyPreservationPolicy(
-                    [checkpoint_managers.LatestN(1), best]
-                ),
-                best_fn=_score,
-                create=not read_only,  # orbax's own read_only warns three times of being so
-                cleanup_tmp_directories=not read_only,  # what a killed save left
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=checkpoint_managers.AnyPreservationPolicy(
+                [checkpoint_managers.LatestN(1), best]
             ),
+            best_fn=_score,
+            create=not read_only,  # orbax's own read_only warns three times of being so
+            cleanup_tmp_directories=not read_only,  # what a killed save left
         )
+        try:
+            self._manager = ocp.CheckpointManager(folder, options=options)
+            self._manager.best_step()  # reads them all
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{folder}: metrics cannot be read: {error!r}") from error
 
     def steps(self) -> list[int]:
         """The steps that can be read, ascending."""
@@ -154,11 +156,7 @@ class Checkpoints:
           InputError: there is no such checkpoint, or an array differs from its digest.
         """
         steps = self.steps()
-        try:
-            best = self._manager.best_step()
-        except Exception as error:  # of many kinds, for a file may be damaged in many ways
-            raise InputError(f"{self._folder}: metrics cannot be read: {error}") from error
-        named = {"best": best, "latest": steps[-1] if steps else None}
+        named = {"best": self._manager.best_step(), "latest": steps[-1] if steps else None}
         step = named.get(which, which) if isinstance(which, str) else which
         if which == "best" and step is None:
             step = named["latest"]

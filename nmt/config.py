@@ -116,6 +116,11 @@ class DataConfig(_Group, group="data"):
         for field in ("source_language", "target_language"):
             found = re.fullmatch(r"[\w-]+", getattr(self, field))
             self._expect(found is not None, field, "a language code such as 'de'")
+        _check(
+            self.source_language != self.target_language or self.train_files is not None,
+            f"data.source_language and data.target_language are both {self.source_language!r}: "
+            "give two languages, or files of either side",
+        )
         self._expect_least(2, "max_source_length", "max_target_length")
         self._expect(min(self.grammar_sizes) >= 1, "grammar_sizes", "a pair at least in each split")
         files = (self.train_files, self.dev_files, self.test_files)

@@ -105,6 +105,7 @@ def test_json_holds_every_field(config):
         ("model", {"learned_positions": 100}, "model.learned_positions"),
         ("data", {"source_language": ""}, "data.source_language"),
         ("data", {"source_language": "../de"}, "data.source_language"),
+        ("data", {"source_language": "en", "train_files": None}, "both 'en'"),
         ("data", {"train_files": ["a"]}, "data.train_files"),
         ("data", {"train_files": ["a", "b"], "path": None}, "data.dev_files"),
         ("data", {"tfds_name": "x"}, "data.tfds_name"),
@@ -203,6 +204,7 @@ def test_every_configuration_of_the_repository_loads():
         ("from nmt.config import *\nconfig = DataConfig('de', 'en')", "config = Config"),
         ("import nothing_of_that_name", "nothing_of_that_name"),
         ("1 / 0", "ZeroDivisionError"),
+        ("raise SystemExit(0)", "SystemExit"),
         (FILE.replace("num_steps=5000", "steps=5000"), "steps"),
         (FILE.replace("num_steps=5000", "num_steps=0"), "training.num_steps"),
     ],
@@ -234,6 +236,13 @@ def test_a_wrong_type_in_a_file_is_named(file, old, new, expected):
     last = message.strip().splitlines()[-1]
     assert last.startswith(f"nmt.config.InputError: {file}: ")
     assert expected in last
+
+
+def test_what_is_no_python_file_is_not_run(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text("{}")
+    with pytest.raises(InputError, match=r"config\.json: .*a configuration is a \.py file"):
+        load_config(path)
 
 
 def test_a_missing_file_is_an_error_in_one_line(tmp_path):

@@ -310,6 +310,61 @@ def test_a_flipped_bit_is_found_and_named(run, tmp_path):
     assert found > 3
 
 
+# orbax leaves the exceptions of its other reads to the garbage collector
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(
+    ("path", "change", "message"),
+    [
+        ("checkpoints/12/metrics/metrics", lambda _: b"", "checkpoints: metrics cannot be read"),
+        ("checkpoints/12/metrics/metrics", lambda _: b"\xff", "metrics cannot be read"),
+        ("checkpoints/12/metrics/metrics", lambda _: b"{}", "metrics cannot be read"),
+        (
+            "tokenizer.model",
+            lambda data: data[:-100] + bytes([data[-100] ^ 1]) + data[-99:],
+            "tokenizer.model is damaged|tokenizer.model: not a SentencePiece model",
+        ),
+        (
+            "config.json",
+            lambda data: data.replace(b'"norm": "post"', b'"norm": "pre"'),
+            r"the parameter \['decoder_norm'\]\['bias'\] has the shape None",
+        ),
+        (
+            "config.json",
+            lambda data: data.replace(b'"mlp_dim": 32', b'"mlp_dim": 64'),
+            r"the parameter .* has the shape \(32,\); .* ask for \(64,\)",
+        ),
+    ],
+)
+def test_a_damaged_or_edited_file_is_named(path, change, message, run, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    data = (tmp_path / "run" / path).read_bytes()
+    (tmp_path / "run" / path).write_bytes(change(data))
+    assert change(data) != data
+    error, _ = load_or_error(tmp_path / "run")
+    assert re.search(message, error)
+    assert "\n" not in error
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("summary.json", b"{}", "summary.json: steps is None; expected int"),
+        ("summary.json", b'{"steps": "x"}', "summary.json: steps is 'x'; expected int"),
+        ("data.json", b"{}", "data.json: sha256 is None; expected dict"),
+        ("data.json", b"[]", "data.json: sha256 is None; expected dict"),
+        ("metrics.jsonl", b"5\n", "metrics.jsonl: not a record a line"),
+        ("metrics.jsonl", b"\xff\n", "metrics.jsonl: not a record a line"),
+    ],
+)
+def test_going_on_from_a_damaged_folder_names_the_file(name, data, message, run, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    if name != "summary.json":
+        (tmp_path / "run" / "summary.json").unlink()
+    (tmp_path / "run" / name).write_bytes(data)
+    with pytest.raises(InputError, match=message):
+        train(CONFIG, tmp_path / "run")
+
+
 def test_translations_do_not_depend_on_company_or_order(translator):
     sentences = ["The boy sleeps.", "", "The old woman sees a red house and the cat.", "  "] * 5
     together = translator.translate(sentences)
