@@ -1,4 +1,4 @@
-"""Multi30k, German to English: 29,000 image captions, 45 minutes on 2 CPU cores.
+"""Multi30k, German to English: 29,000 image captions, 40 minutes on 2 CPU cores.
 
 The corpus (Elliott et al. 2016, https://aclanthology.org/W16-3210) is not ours to ship: give its
 folder of {train,dev,test}.{de,en} with --data.path.
