@@ -321,7 +321,7 @@ def test_a_flipped_bit_is_found_and_named(run, tmp_path):
         (
             "tokenizer.model",
             lambda data: data[:-100] + bytes([data[-100] ^ 1]) + data[-99:],
-            "tokenizer.model is damaged|tokenizer.model: not a SentencePiece model",
+            "tokenizer.model is damaged: it differs from the digest",
         ),
         (
             "config.json",

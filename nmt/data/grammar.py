@@ -198,9 +198,10 @@ class Grammar:
         return items[int(self.random() * len(items))]
 
     def word(self, words: Sequence[T]) -> T:
-        """One of the words, the first of them more often: that at i about as i^-1/2.
+        """One of the words, the first of them more often.
 
-        In real text frequencies fall faster still (Zipf 1949).
+        Of n words that at i has the probability (√(i + 1) - √i) / √n, which falls as i^-1/2; in
+        real text frequencies fall faster still (Zipf 1949).
         """
         point = self.random()
         return words[int(point * point * len(words))]

@@ -281,13 +281,8 @@ def load(workdir: str | Path, checkpoint_name: checkpoint.Which = "best") -> Tra
     checkpoints = checkpoint.Checkpoints(workdir, read_only=True)
     params = checkpoints.params(checkpoint_name)
     checkpoints.close()
-    expected, found = (
-        {jax.tree_util.keystr(path): leaf.shape for path, leaf in leaves}
-        for leaves in map(
-            jax.tree_util.tree_leaves_with_path,
-            (jax.eval_shape(partial(init_params, model), jax.random.key(0)), params),
-        )
-    )
+    expected = _shapes(jax.eval_shape(partial(init_params, model), jax.random.key(0)))
+    found = _shapes(params)
     for name in sorted(expected.keys() | found.keys()):
         if expected.get(name) != found.get(name):
             raise InputError(
@@ -295,3 +290,8 @@ def load(workdir: str | Path, checkpoint_name: checkpoint.Which = "best") -> Tra
                 f"{checkpoint.CONFIG} and {checkpoint.TOKENIZER} ask for {expected.get(name)}"
             )
     return Translator(model, params, tokenizer, config)
+
+
+def _shapes(params: Params) -> dict[str, tuple[int, ...]]:
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return {jax.tree_util.keystr(path): leaf.shape for path, leaf in leaves}
