@@ -2,15 +2,17 @@
 
     python benchmarks/kill_and_resume.py --kills 10 -- --config configs/… --training.num-steps 200
 
-What follows `--` is given to train.py. Equal means bit for bit: every array of every checkpoint
-that is kept, the position of the data, the history but for its wall times (and as TensorBoard sees
-it), the choice of the best, the translations of test.
+What follows `--` is given to train.py. Each start is killed at a random moment, no later than the
+run left alone took to its end. One that ends before its moment is compared, and the next kills
+befall a new run: so they hit every part of a run, its last lines too. Equal means bit for bit:
+every array of every checkpoint that is kept, the position of the data, the history but for its wall
+times (and as TensorBoard sees it), the choice of the best, the translations of test.
 """
 
 import argparse
 import json
 import random
-import signal
+import shutil
 import struct
 import subprocess
 import sys
@@ -30,34 +32,25 @@ TRAIN = Path(__file__).parents[1] / "train.py"
 WALL_TIMES = {"time", "seconds", "step_seconds", "all_step_seconds", "tokens_per_second"}
 
 
-def start(workdir: Path, args: Sequence[str]) -> subprocess.Popen[bytes]:
-    """Starts training in a process of its own."""
-    command = [sys.executable, TRAIN, *args, "--workdir", workdir]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+def train(workdir: Path, args: Sequence[str], seconds: float | None = None) -> str | None:
+    """Trains, and kills it with SIGKILL after so long; returns the last line printed till then.
 
-
-def finish(workdir: Path, args: Sequence[str]) -> None:
-    """Trains to the end.
+    Returns None where training ended before.
 
     Raises:
       RuntimeError: training failed.
     """
-    process = start(workdir, args)
-    _, stderr = process.communicate()
+    command = [sys.executable, TRAIN, *args, "--workdir", workdir]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        try:
+            _, stderr = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            _, stderr = process.communicate()
+            return (stderr.decode().split("\n")[:-1] or ["none"])[-1]
     if process.returncode:
         raise RuntimeError(stderr.decode())
-
-
-def kill(workdir: Path, args: Sequence[str], seconds: float) -> bool:
-    """Trains for so long, then kills with SIGKILL; returns whether it was still at work."""
-    process = start(workdir, args)
-    try:
-        process.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        return True
-    return False
+    return None
 
 
 def without_wall_times(record: dict[str, object]) -> dict[str, object]:
@@ -129,6 +122,14 @@ def read_events(workdir: Path) -> list[tuple[str, int, float]]:
     return found
 
 
+def compare(alone: Path, killed: Path) -> list[str]:
+    """Compares a run that has ended with the one left alone, and removes it."""
+    found = list(differences(alone, killed))
+    print(f"ended; differences: {found or 'none'}", flush=True)
+    shutil.rmtree(killed)
+    return found
+
+
 def main() -> None:
     """Runs the comparison and prints what differs."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -140,19 +141,26 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         alone, killed = Path(folder, "alone"), Path(folder, "killed")
         begin = time.perf_counter()
-        finish(alone, options.args)
+        train(alone, options.args)
         seconds = time.perf_counter() - begin
         print(f"left alone: {seconds:.0f} s")
-        kills = 0
+        kills, found = 0, []
         while kills < options.kills:
-            moment = moments.uniform(0, 0.4 * seconds)
-            if not kill(killed, options.args, moment):
-                break
+            moment = moments.uniform(0, seconds)
+            printed = train(killed, options.args, moment)
+            if printed is None:
+                found += compare(alone, killed)
+                continue
             kills += 1
             steps = sorted(int(x.name) for x in (killed / CHECKPOINTS).glob("[0-9]*"))
-            print(f"killed after {moment:.1f} s; checkpoints on disk: {steps}", flush=True)
-        finish(killed, options.args)
-        found = list(differences(alone, killed))
+            text = (killed / "translations.txt").exists()
+            print(
+                f"killed after {moment:.1f} s; checkpoints on disk: {steps}"
+                f"{', test translated' if text else ''}; last line: {printed[:60]}",
+                flush=True,
+            )
+        train(killed, options.args)
+        found += compare(alone, killed)
         print(f"{kills} kills; differences: {found or 'none'}")
         sys.exit(bool(found))
 

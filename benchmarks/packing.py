@@ -4,13 +4,15 @@
 
 Both put the same pairs, in the same order, into rows of the same width with segments and positions;
 nmt shifts the decoder's input too, and packs one window of pairs after another as training does.
-The packers take turns, so a ratio compares two throughputs of the same round.
+Beside them, what models get that cannot be packed: batches of one pair a row, in length buckets.
+All take turns, so a ratio compares two throughputs of the same round.
 """
 
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -21,7 +23,9 @@ import tyro
 
 from nmt.config import Config, DataConfig, TrainingConfig
 from nmt.data import corpora, pipeline, tokenizer
-from nmt.data.batching import Ragged, pack, select
+from nmt.data.batching import Batch, Ragged, bucket, pack, select
+
+BATCH_TOKENS = 4096  # of a bucketed batch
 
 Pack = Callable[[], tuple[int, int]]
 """Packs all pairs; returns the number of pieces and of places in the rows, both sides together."""
@@ -90,7 +94,8 @@ def tokenized(options: Options, length: int) -> tuple[Ragged, Ragged]:
 def measure(sources: Ragged, targets: Ragged, length: int, bins: int, rounds: int) -> list[Result]:
     """Lets the packers take turns."""
     packers = {
-        "nmt": nmt_packer(sources, targets, length),
+        "packed": nmt_batcher(sources, targets, partial(pack_rows, length=length)),
+        "bucketed": nmt_batcher(sources, targets, partial(bucket_batches, length=length)),
         "Grain": grain_packer(sources, targets, length, bins),
     }
     results = []
@@ -106,8 +111,18 @@ def measure(sources: Ragged, targets: Ragged, length: int, bins: int, rounds: in
     return results
 
 
-def nmt_packer(sources: Ragged, targets: Ragged, length: int) -> Pack:
-    """Packs window after window, as `nmt.data.pipeline` does."""
+def pack_rows(*sides: Ragged, length: int) -> Sequence[Batch]:
+    """Packs a window."""
+    return [pack(*sides, length, length, pad_id=0, bos_id=1)]
+
+
+def bucket_batches(*sides: Ragged, length: int) -> Sequence[Batch]:
+    """Cuts a window into batches of one pair a row."""
+    return list(bucket(*sides, length, length, BATCH_TOKENS, pad_id=0, bos_id=1))
+
+
+def nmt_batcher(sources: Ragged, targets: Ragged, batch: Callable[..., Sequence[Batch]]) -> Pack:
+    """Lays out window after window, as `nmt.data.pipeline` does."""
     starts = range(0, len(sources.lengths), pipeline.WINDOW)
     windows = [np.arange(len(sources.lengths))[start : start + pipeline.WINDOW] for start in starts]
 
@@ -115,9 +130,8 @@ def nmt_packer(sources: Ragged, targets: Ragged, length: int) -> Pack:
         pieces = places = 0
         for window in windows:
             pair = select(sources, window), select(targets, window)
-            batch = pack(*pair, length, length, pad_id=0, bos_id=1)
             pieces += sum(int(side.lengths.sum()) for side in pair)
-            places += batch.source.size + batch.labels.size
+            places += sum(x.source.size + x.labels.size for x in batch(*pair))
         return pieces, places
 
     return run
@@ -150,14 +164,14 @@ def grain_packer(sources: Ragged, targets: Ragged, length: int, bins: int) -> Pa
 
 def table(results: list[Result]) -> Iterator[str]:
     """Yields the lines of the report: medians, and the range of the rounds' ratios."""
-    yield f"{'row':>9} {'':5} {'fill':>5} {'pairs/s':>9} {'x Grain':>21}"
+    yield f"{'row':>9} {'':8} {'fill':>5} {'pairs/s':>9} {'x Grain':>21}"
     peers = {r.length: r.pairs_per_second for r in results if r.name == "Grain"}
     for r in results:
         pairs = zip(r.pairs_per_second, peers[r.length], strict=True)
         ratios = [ours / theirs for ours, theirs in pairs]
         spread = f"{median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
         yield (
-            f"{r.length:4}+{r.length:<4} {r.name:5} {r.fill:5.3f} "
+            f"{r.length:4}+{r.length:<4} {r.name:8} {r.fill:5.3f} "
             f"{median(r.pairs_per_second):9,.0f} {spread:>21}"
         )
 

@@ -152,7 +152,7 @@ def lay_out(
         "bucketed": [pad(order[number == index]) for index in range(num_batches)],
         "padded": [
             Batch(*(x[batch.target_segments.any(axis=1)] for x in batch))  # without empty rows
-            for batch in bucket(sources, targets, batch_tokens, **ids)
+            for batch in bucket(sources, targets, ROW_LENGTH, ROW_LENGTH, batch_tokens, **ids)
         ],
     }
 

@@ -105,8 +105,8 @@ class DataConfig(_Group, group="data"):
     tfds_data_dir: str | None = None
     # Pairs of the embedded corpus in train, dev and test.
     grammar_sizes: tuple[int, int, int] = (20_000, 500, 500)
-    # Pieces in a row of packed training sentences, source side, end piece counted; a longer
-    # sentence is left out of training.
+    # Pieces in a row of training sentences, source side, end piece counted; a longer sentence is
+    # left out of training.
     max_source_length: int = 128
     # The same for the target side.
     max_target_length: int = 128

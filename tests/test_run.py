@@ -17,7 +17,7 @@ from kill_and_resume import differences, read_events
 from sacrebleu.metrics import BLEU, CHRF
 
 import nmt
-from nmt import checkpoint
+from nmt import checkpoint, parallel
 from nmt.config import (
     Config,
     DataConfig,
@@ -34,6 +34,7 @@ from nmt.data.corpora import load_corpus
 from nmt.decoding.translator import split_line
 from nmt.evaluation.metrics import Scores
 from nmt.models.seq2seq import build, init_params
+from nmt.models.transformer import Transformer
 from nmt.training.history import read_history
 from nmt.training.loop import train
 
@@ -239,12 +240,11 @@ class InterruptionError(Exception):
     """Stands for whatever ends a process."""
 
 
-@pytest.mark.parametrize("at", [3, 7, 11])
-def test_an_interrupted_run_ends_as_one_left_alone(at, run, tmp_path, monkeypatch):
+def train_twice(workdir: Path, at: int) -> None:
+    """Trains to a step at which something breaks, and again to the end."""
     from nmt.training import loop
 
-    count = loop.count
-    steps = []
+    count, steps = loop.count, []
 
     def interrupt(*args):
         steps.append(1)
@@ -252,12 +252,52 @@ def test_an_interrupted_run_ends_as_one_left_alone(at, run, tmp_path, monkeypatc
             raise InterruptionError
         return count(*args)
 
-    monkeypatch.setattr(loop, "count", interrupt)
-    with pytest.raises(InterruptionError):
-        train(CONFIG, tmp_path)
-    monkeypatch.undo()
-    train(CONFIG, tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "count", interrupt)
+        with pytest.raises(InterruptionError):
+            train(CONFIG, workdir)
+    train(CONFIG, workdir)
+
+
+@pytest.mark.parametrize("at", [3, 7, 11])
+def test_an_interrupted_run_ends_as_one_left_alone(at, run, tmp_path):
+    train_twice(tmp_path, at)
     assert list(differences(run, tmp_path)) == []
+
+
+class Unpackable(Transformer):
+    """Takes one pair a row, as a recurrent model does."""
+
+    packable = False
+
+
+def test_a_model_that_cannot_be_packed_trains_in_buckets(tmp_path, monkeypatch, capsys, caplog):
+    from nmt.training import loop
+
+    def split_global(batch):
+        assert batch.source_segments.max() == 1
+        met.add((*batch.source.shape, batch.labels.shape[1]))
+        return split(batch)
+
+    met: set[tuple[int, ...]] = set()
+    split = parallel.split_global
+    monkeypatch.setattr(
+        loop, "build", lambda config, sizes, shared: Unpackable(config, *sizes, shared)
+    )
+    monkeypatch.setattr(parallel, "split_global", split_global)
+    with jax.log_compiles():
+        train(CONFIG, tmp_path / "alone")
+    shapes = [(32, 16, 16), (16, 32, 32), (8, 64, 64)]
+    assert f"training compiles 3 shape(s): {shapes}" in capsys.readouterr().err
+    assert met == set(shapes)
+    # pmap drops names: the step is known by its first argument, the number of steps taken.
+    compiled = [
+        re.match(r"Compiling jit\(_fun\) .*? types \(ShapedArray\(int32\[\]\)", m)
+        for m in caplog.messages
+    ]
+    assert len(list(filter(None, compiled))) == 3
+    train_twice(tmp_path / "interrupted", at=7)
+    assert list(differences(tmp_path / "alone", tmp_path / "interrupted")) == []
 
 
 def test_a_killed_process_resumes(run, tmp_path):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from nmt.data.batching import bucket, ragged
+from nmt.data.batching import bucket_length, pack, ragged
 from nmt.decoding.alignment import WORD_START, merge_words, words
 from nmt.decoding.translator import Translator
 from nmt.models.seq2seq import attention_maps
@@ -34,7 +34,8 @@ def cross_attention(translator: Translator, sentence: str) -> WordAttention:
     pieces = translator.translate([sentence])[0].tokens
     target = [*map(vocabulary.target.piece_to_id, pieces), vocabulary.eos_id]
     special = {"pad_id": vocabulary.pad_id, "bos_id": vocabulary.bos_id}
-    batch = next(bucket(ragged([source]), ragged([target]), 1, **special))
+    width = bucket_length(max(len(source), len(target)))
+    batch = pack(ragged([source]), ragged([target]), width, width, **special)
     inputs = {name: jnp.asarray(x) for name, x in batch._asdict().items() if name != "labels"}
     maps = _attention_maps(translator.model, jax.device_get(translator.params), **inputs)
     weights = np.asarray(maps["cross"].mean((0, 1, 2)))[: len(target), : len(source)]

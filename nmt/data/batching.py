@@ -111,24 +111,59 @@ def bucket_length(length: int, smallest: int = 16) -> int:
     return smallest << max(0, (length - 1) // smallest).bit_length()
 
 
+def bucket_shapes(
+    source_length: int, target_length: int, batch_tokens: int
+) -> dict[int, tuple[int, int, int]]:
+    """Returns the (rows, S, T) of the batches of each bucket, the shortest first.
+
+    Args:
+      source_length: the longest source, which bounds S.
+      target_length: the longest target, which bounds T.
+      batch_tokens: target positions of a batch, if a row leaves the choice.
+    """
+    shapes, length = {}, 0
+    while length < max(source_length, target_length):
+        length = bucket_length(length + 1)
+        width = min(length, target_length)
+        shapes[length] = max(1, batch_tokens // width), min(length, source_length), width
+    return shapes
+
+
 def bucket(
-    sources: Ragged, targets: Ragged, batch_tokens: int, *, pad_id: int, bos_id: int
+    sources: Ragged,
+    targets: Ragged,
+    source_length: int,
+    target_length: int,
+    batch_tokens: int,
+    *,
+    pad_id: int,
+    bos_id: int,
 ) -> Iterator[Batch]:
     """Sorts pairs into batches of one pair a row, all rows of a batch of similar length.
 
-    A batch holds `batch_tokens` target positions: its shape depends on its bucket alone, and the
-    last one of a bucket is filled up with empty rows.
+    The longest come first. Where a bucket leaves rows of its last batch free, pairs of the next
+    take them: only the last batch of all is filled up with empty rows.
+
+    Args:
+      sources: ids, the end id last.
+      targets: ids, the end id last; as many as sources.
+      source_length: no source is longer.
+      target_length: no target is longer.
+      batch_tokens: target positions of a batch; see `bucket_shapes`.
+      pad_id: fills the empty places.
+      bos_id: begins each target in `decoder_input`.
     """
+    shapes = bucket_shapes(source_length, target_length, batch_tokens)
     longest = np.maximum(sources.lengths, targets.lengths)
-    buckets = np.array([bucket_length(length) for length in longest.tolist()])
-    for length in np.unique(buckets).tolist():
-        members = np.flatnonzero(buckets == length)
-        num_rows = max(1, batch_tokens // length)
-        for start in range(0, len(members), num_rows):
-            index = members[start : start + num_rows]
-            rows = np.arange(len(index))
-            pairs = select(sources, index), select(targets, index)
-            yield fill_rows(_place(*pairs, rows, length, length, pad_id, bos_id), num_rows, pad_id)
+    buckets = np.array([bucket_length(length) for length in longest.tolist()], np.int64)
+    order = np.argsort(-buckets, kind="stable")
+    while len(order):
+        num_rows, source_width, target_width = shapes[int(buckets[order[0]])]
+        index, order = order[:num_rows], order[num_rows:]
+        pairs = select(sources, index), select(targets, index)
+        rows = np.arange(len(index))
+        batch = _place(*pairs, rows, source_width, target_width, pad_id, bos_id)
+        yield fill_rows(batch, num_rows, pad_id)
 
 
 def fill_rows(batch: Batch, num_rows: int, pad_id: int) -> Batch:

@@ -1,9 +1,10 @@
-"""From sentence pairs to training batches: shuffle, tokenize, pack, deal.
+"""From sentence pairs to training batches: shuffle, tokenize, pack or bucket, deal.
 
-The order is one global sequence of rows, a function of (seed, epoch, window) alone: the epoch is
-shuffled, a window of pairs is tokenized and packed, its rows are shuffled, and batches are cut from
-the rows of window after window, epoch after epoch. So a position is three integers, and is the same
-on any number of hosts and devices.
+The order is one global sequence, a function of (seed, epoch, window) alone: the epoch is shuffled,
+a window of pairs is tokenized and packed, its rows are shuffled, and batches are cut from the rows
+of window after window, epoch after epoch. Where a model cannot take several pairs in a row, the
+window is cut into batches of pairs of similar length instead, and these are shuffled. So a position
+is three integers, and is the same on any number of hosts and devices.
 """
 
 from collections import Counter
@@ -17,42 +18,54 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from nmt.config import Config, DataConfig, InputError
-from nmt.data.batching import Batch, Ragged, bucket, pack, ragged, select
+from nmt.data.batching import Batch, Ragged, bucket, bucket_shapes, pack, ragged, select
 from nmt.data.corpora import Corpus
 from nmt.data.tokenizer import Tokenizer
 
 WINDOW = 8192
-"""Pairs shuffled, tokenized and packed together; part of the definition of the order."""
+"""Pairs tokenized and laid out together; part of the definition of the order."""
 
 
 class Position(NamedTuple):
-    """Where a batch begins: after `row` rows of a window of an epoch."""
+    """Where a batch begins: after `block` blocks of a window of an epoch.
+
+    A block is a packed row, or a whole batch of one pair a row.
+    """
 
     epoch: int = 0
     window: int = 0
-    row: int = 0
+    block: int = 0
 
 
 class TrainBatches(grain.DatasetIterator[Batch]):
-    """Endless batches of packed rows; its state is the position of the next one."""
+    """Endless batches; its state is the position of the next one.
 
-    def __init__(self, corpus: Corpus, tokenizer: Tokenizer, config: Config) -> None:
+    Args:
+      corpus: the training pairs.
+      tokenizer: of the run.
+      config: of the run.
+      packable: whether the model takes several pairs in a row.
+    """
+
+    def __init__(
+        self, corpus: Corpus, tokenizer: Tokenizer, config: Config, packable: bool
+    ) -> None:
         super().__init__()
         self._corpus, self._tokenizer, self._config = corpus, tokenizer, config
+        self._packable = packable
+        self._num_blocks = training_shapes(config, packable)[0][0] if packable else 1  # of a batch
         self._position = Position()
-        self._packed: tuple[tuple[int, int], Batch] | None = None  # the window in use
+        self._in_use: tuple[tuple[int, int], list[Batch]] | None = None
 
     def __next__(self) -> Batch:
-        parts = []
-        missing = self._config.training.batch_tokens // self._config.data.max_target_length
+        blocks: list[Batch] = []
         while True:
-            epoch, window, row = self._position
-            part = _rows(self._window(epoch, window), slice(row, row + missing))
-            parts.append(part)
-            missing -= len(part.source)
-            if not missing:
-                self._position = Position(epoch, window, row + len(part.source))
-                return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
+            epoch, window, block = self._position
+            end = block + self._num_blocks - len(blocks)
+            blocks += self._window(epoch, window)[block:end]
+            if len(blocks) == self._num_blocks:
+                self._position = Position(epoch, window, end)
+                return jax.tree.map(lambda *arrays: np.concatenate(arrays), *blocks)
             last = (window + 1) * WINDOW >= len(self._corpus.source)
             self._position = Position(epoch + 1) if last else Position(epoch, window + 1)
 
@@ -64,17 +77,26 @@ class TrainBatches(grain.DatasetIterator[Batch]):
         """Goes to a position."""
         self._position = Position(**state)
 
-    def _window(self, epoch: int, window: int) -> Batch:
-        if self._packed is None or self._packed[0] != (epoch, window):
-            rows = pack_window(self._corpus, self._tokenizer, self._config, epoch, window)
-            self._packed = (epoch, window), rows
-        return self._packed[1]
+    def _window(self, epoch: int, window: int) -> list[Batch]:
+        if self._in_use is None or self._in_use[0] != (epoch, window):
+            what = self._corpus, self._tokenizer, self._config, self._packable
+            self._in_use = (epoch, window), window_blocks(*what, epoch, window)
+        return self._in_use[1]
 
 
-def pack_window(
-    corpus: Corpus, tokenizer: Tokenizer, config: Config, epoch: int, window: int
-) -> Batch:
-    """Returns the rows of a window of an epoch, packed and shuffled."""
+def training_shapes(config: Config, packable: bool) -> list[tuple[int, int, int]]:
+    """Returns the (rows, S, T) of every batch that training may meet."""
+    data, batch_tokens = config.data, config.training.batch_tokens
+    lengths = data.max_source_length, data.max_target_length
+    if packable:
+        return [(batch_tokens // data.max_target_length, *lengths)]
+    return list(bucket_shapes(*lengths, batch_tokens).values())
+
+
+def window_blocks(
+    corpus: Corpus, tokenizer: Tokenizer, config: Config, packable: bool, epoch: int, window: int
+) -> list[Batch]:
+    """Lays out a window of an epoch: shuffled packed rows, or batches of one pair a row."""
     data, alpha, seed = config.data, config.tokenizer.sampling_alpha, config.training.seed
     order = epoch_order(len(corpus.source), seed, epoch)
     texts = take(corpus, order[window * WINDOW : (window + 1) * WINDOW])
@@ -89,15 +111,14 @@ def pack_window(
         sources = resample(sources, texts.source, sample, draws[0], data.max_source_length)
         sample = partial(tokenizer.sample_target, alpha=alpha)
         targets = resample(targets, texts.target, sample, draws[1], data.max_target_length)
-    rows = pack(
-        sources,
-        targets,
-        data.max_source_length,
-        data.max_target_length,
-        pad_id=tokenizer.pad_id,
-        bos_id=tokenizer.bos_id,
-    )
-    return _rows(rows, random.permutation(len(rows.source)))
+    lengths = data.max_source_length, data.max_target_length
+    ids = {"pad_id": tokenizer.pad_id, "bos_id": tokenizer.bos_id}
+    if packable:
+        rows = pack(sources, targets, *lengths, **ids)
+        blocks = [Batch(*row) for row in zip(*(x[:, None] for x in rows), strict=True)]
+    else:
+        blocks = list(bucket(sources, targets, *lengths, config.training.batch_tokens, **ids))
+    return [blocks[i] for i in random.permutation(len(blocks)).tolist()]
 
 
 @lru_cache(maxsize=1)
@@ -175,14 +196,10 @@ def eval_batches(
     """
     sources, targets = (_cut(side, longest) for side in encode(corpus, tokenizer))
     ids = {"pad_id": tokenizer.pad_id, "bos_id": tokenizer.bos_id}
-    return list(bucket(sources, targets, batch_tokens, **ids))
+    return list(bucket(sources, targets, longest, longest, batch_tokens, **ids))
 
 
 def _cut(sequences: Ragged, longest: int) -> Ragged:
     ends = np.cumsum(sequences.lengths)
     within = np.arange(len(sequences.ids)) - np.repeat(ends - sequences.lengths, sequences.lengths)
     return Ragged(sequences.ids[within < longest], np.minimum(sequences.lengths, longest))
-
-
-def _rows(batch: Batch, index: slice | Int[np.ndarray, " N"]) -> Batch:
-    return jax.tree.map(lambda x: x[index], batch)

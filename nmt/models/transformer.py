@@ -4,7 +4,7 @@ Modules hold parameters; the arithmetic of attention is in `nmt.models.attention
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -226,7 +226,7 @@ class Transformer(nn.Module):
     target_vocab_size: int
     shared_embeddings: bool
 
-    packable = True  # several sentences may share a row: attention keeps them apart
+    packable: ClassVar[bool] = True  # attention keeps the sentences that share a row apart
 
     def setup(self) -> None:
         config = self.config

@@ -234,7 +234,7 @@ def steps(
     """Yields the steps from a state and a position of the data to the end of training."""
     training = run.config.training
     train_step = parallel.pmap_train_step(make_train_step(run.model, optimizer, training))
-    data = pipeline.TrainBatches(run.splits.train, run.tokenizer, run.config)
+    data = pipeline.TrainBatches(run.splits.train, run.tokenizer, run.config, run.model.packable)
     data.set_state(position)
     parts = parallel.num_devices() * training.micro_batches
     with closing(grain.experimental.ThreadPrefetchDatasetIterator(data, 2)) as batches:
@@ -398,15 +398,14 @@ def show(measures: dict[str, float]) -> str:
 
 
 def describe(run: Run, params: Params) -> str:
-    """Tells the size of the model and the shape that its training compiles."""
-    data, training = run.config.data, run.config.training
-    rows = training.batch_tokens // data.max_target_length
+    """Tells the size of the model and the shapes that its training compiles."""
+    shapes = pipeline.training_shapes(run.config, run.model.packable)
     size = sum(x.size for x in jax.tree.leaves(params))
     return (
         f"{size:,} parameters, vocabularies of {run.tokenizer.vocab_sizes} pieces"
         f"{', shared' if run.tokenizer.shared else ''}\n"
-        f"{parallel.num_devices()} {parallel.device_kind()} device(s); one training shape: "
-        f"{rows} rows of {data.max_source_length} + {data.max_target_length} pieces"
+        f"{parallel.num_devices()} {parallel.device_kind()} device(s); training compiles "
+        f"{len(shapes)} shape(s): {shapes} (rows, source pieces, target pieces)"
     )
 
 

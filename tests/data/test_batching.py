@@ -11,6 +11,7 @@ from nmt.data.batching import (
     Ragged,
     bucket,
     bucket_length,
+    bucket_shapes,
     fill_rows,
     first_fit_decreasing,
     pack,
@@ -174,32 +175,46 @@ def test_bucket_length_doubles_from_sixteen():
     assert [bucket_length(n, 4) for n in (1, 4, 5, 8, 9)] == [4, 4, 8, 8, 16]
 
 
+def test_bucket_shapes_end_at_the_longest_of_either_side():
+    assert bucket_shapes(70, 50, 256) == {
+        16: (16, 16, 16),
+        32: (8, 32, 32),
+        64: (5, 64, 50),
+        128: (5, 70, 50),
+    }
+    assert bucket_shapes(9, 12, 64) == {16: (5, 9, 12)}
+    assert bucket_shapes(40, 40, 16) == {16: (1, 16, 16), 32: (1, 32, 32), 64: (1, 40, 40)}
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_buckets_hold_every_pair_once_in_rows_of_its_own(seed):
     rng = np.random.default_rng(seed)
     pairs = random_pairs(rng, 100, 70, 50)
     sources, targets = (ragged([pair[side] for pair in pairs]) for side in (0, 1))
-    batches = list(bucket(sources, targets, 256, **IDS))
+    batches = list(bucket(sources, targets, 70, 50, 256, **IDS))
+    shapes = {shape: length for length, shape in bucket_shapes(70, 50, 256).items()}
+    longest = []
     for batch in batches:
-        length = batch.source.shape[1]
-        # The shape follows from the bucket; an empty row is padding everywhere.
-        assert all(x.shape == (256 // length, length) for x in batch)
         assert max(batch.source_segments.max(), batch.target_segments.max()) == 1
-        longest = np.maximum(*(x.sum(1) for x in (batch.source_segments, batch.target_segments)))
-        assert {bucket_length(n) for n in longest[longest > 0].tolist()} == {length}
+        lengths = np.maximum(*(x.sum(1) for x in (batch.source_segments, batch.target_segments)))
+        buckets = [bucket_length(n) for n in lengths[lengths > 0].tolist()]
+        # The first row needs the batch's shape; later ones may be shorter.
+        assert buckets[0] == shapes[*batch.source.shape, batch.labels.shape[1]]
+        longest += buckets
+    assert longest == sorted(longest, reverse=True)
+    assert all(batch.target_segments.any(1).all() for batch in batches[:-1])
     assert Counter(pair for batch in batches for pair in unpack(batch)) == as_tuples(pairs)
-    lengths = Counter(batch.source.shape[1] for batch in batches)
-    members = Counter(bucket_length(max(map(len, pair))) for pair in pairs)
-    assert lengths == {n: -(-members[n] // (256 // n)) for n in members}
 
 
-def test_a_bucket_longer_than_a_batch_has_rows_of_one():
-    (batch,) = bucket(ragged([[3] * 40]), ragged([[4, 2]]), 16, **IDS)
-    assert batch.source.shape == (1, 64)
+def test_pairs_of_a_bucket_keep_their_order():
+    pairs = [([3, n], [n]) for n in range(4, 40)]
+    sources, targets = (ragged([pair[side] for pair in pairs]) for side in (0, 1))
+    found = [p for batch in bucket(sources, targets, 9, 9, 45, **IDS) for p in unpack(batch)]
+    assert found == [(tuple(s), tuple(t)) for s, t in pairs]
 
 
 def test_buckets_of_no_pairs():
-    assert list(bucket(ragged([]), ragged([]), 64, **IDS)) == []
+    assert list(bucket(ragged([]), ragged([]), 64, 64, 64, **IDS)) == []
 
 
 def test_filling_appends_rows_of_padding():

@@ -93,9 +93,16 @@ def usable(corpus, vocabulary, length: int) -> Counter:
     )
 
 
+def packed_window(*place):
+    """All rows of a window."""
+    corpus, vocabulary, config, epoch, window = place
+    blocks = pipeline.window_blocks(corpus, vocabulary, config, True, epoch, window)
+    return jax.tree.map(lambda *x: np.concatenate(x), *blocks)
+
+
 def epoch_rows(corpus, vocabulary, config, epoch: int) -> list:
     windows = range(-(-len(corpus.source) // WINDOW))
-    return [pipeline.pack_window(corpus, vocabulary, config, epoch, w) for w in windows]
+    return [packed_window(corpus, vocabulary, config, epoch, w) for w in windows]
 
 
 # The order.
@@ -103,9 +110,12 @@ def epoch_rows(corpus, vocabulary, config, epoch: int) -> list:
 
 @pytest.mark.parametrize("config", [CONFIG, SAMPLED], ids=["likeliest", "sampled"])
 @pytest.mark.parametrize("threads", [False, True])
-def test_going_on_from_any_batch_gives_the_same_batches(corpus, vocabulary, config, threads):
+@pytest.mark.parametrize("packable", [True, False])
+def test_going_on_from_any_batch_gives_the_same_batches(
+    corpus, vocabulary, config, threads, packable
+):
     def iterator():
-        batches = pipeline.TrainBatches(corpus, vocabulary, config)
+        batches = pipeline.TrainBatches(corpus, vocabulary, config, packable)
         return grain.experimental.ThreadPrefetchDatasetIterator(batches, 2) if threads else batches
 
     whole = iterator()
@@ -122,17 +132,18 @@ def test_going_on_from_any_batch_gives_the_same_batches(corpus, vocabulary, conf
             assert_equal(next(resumed), expected)
 
 
-def test_a_position_is_three_integers_and_going_back_is_possible(corpus, vocabulary):
-    batches = pipeline.TrainBatches(corpus, vocabulary, CONFIG)
-    assert batches.get_state() == {"epoch": 0, "window": 0, "row": 0}
+@pytest.mark.parametrize("packable", [True, False])
+def test_a_position_is_three_integers_and_going_back_is_possible(corpus, vocabulary, packable):
+    batches = pipeline.TrainBatches(corpus, vocabulary, CONFIG, packable)
+    assert batches.get_state() == {"epoch": 0, "window": 0, "block": 0}
     first = next(batches)
     state = batches.get_state()
     assert {name: type(value) for name, value in state.items()} == dict.fromkeys(
-        ("epoch", "window", "row"), int
+        ("epoch", "window", "block"), int
     )
     for _ in range(10):
         next(batches)
-    batches.set_state({"epoch": 0, "window": 0, "row": 0})
+    batches.set_state({"epoch": 0, "window": 0, "block": 0})
     assert_equal(next(batches), first)
     assert batches.get_state() == state
 
@@ -140,7 +151,7 @@ def test_a_position_is_three_integers_and_going_back_is_possible(corpus, vocabul
 def test_batches_are_the_rows_of_all_windows_one_after_another(corpus, vocabulary):
     windows = [w for epoch in range(2) for w in epoch_rows(corpus, vocabulary, CONFIG, epoch)]
     rows = jax.tree.map(lambda *x: np.concatenate(x), *windows)
-    batches = pipeline.TrainBatches(corpus, vocabulary, CONFIG)
+    batches = pipeline.TrainBatches(corpus, vocabulary, CONFIG, packable=True)
     for n in range(len(rows.source) // 7):
         batch = next(batches)
         assert batch.source.shape == (7, 16)
@@ -158,7 +169,7 @@ def test_each_epoch_holds_each_usable_pair_once(corpus, vocabulary):
 
 def test_order_differs_between_epochs_and_seeds(corpus, vocabulary):
     def first_window(seed, epoch):
-        return pipeline.pack_window(corpus, vocabulary, make_config(seed=seed), epoch, 0)
+        return packed_window(corpus, vocabulary, make_config(seed=seed), epoch, 0)
 
     windows = [first_window(*place) for place in ((0, 0), (0, 1), (1, 0), (1, 1))]
     for a, b in itertools.combinations(windows, 2):
@@ -169,9 +180,43 @@ def test_order_differs_between_epochs_and_seeds(corpus, vocabulary):
 def test_rows_of_a_window_are_shuffled(corpus, vocabulary, monkeypatch):
     # Packing opens each row with the longest pair that is left.
     monkeypatch.setattr(pipeline, "WINDOW", PAIRS)
-    rows = pipeline.pack_window(corpus, vocabulary, CONFIG, 0, 0)
+    rows = packed_window(corpus, vocabulary, CONFIG, 0, 0)
     longest = np.maximum(rows.source_positions.max(1), rows.target_positions.max(1))
     assert np.any(np.diff(longest) > 0)
+
+
+# Batches for models that cannot take several pairs in a row.
+
+
+def test_bucketed_epoch_holds_each_usable_pair_once_in_declared_shapes(corpus, vocabulary):
+    config = make_config(length=24)
+    shapes = pipeline.training_shapes(config, packable=False)
+    assert shapes == [(10, 16, 16), (7, 24, 24)]  # 7 rows of 24 are 168 positions
+    for epoch in (0, 1):
+        found: Counter = Counter()
+        for window in range(-(-PAIRS // WINDOW)):
+            batches = pipeline.window_blocks(corpus, vocabulary, config, False, epoch, window)
+            full = [bool(batch.target_segments.any(1).all()) for batch in batches]
+            assert full.count(False) <= 1
+            for batch in batches:
+                assert batch.source.shape + batch.labels.shape[1:] in shapes
+                assert batch.source_segments.max() == 1
+                found += Counter(pairs_of(batch, vocabulary))
+        assert found == usable(corpus, vocabulary, 24)
+
+
+def test_bucketed_batches_of_a_window_are_shuffled_and_of_all_windows_follow(corpus, vocabulary):
+    config = make_config(length=24)
+    windows = [
+        pipeline.window_blocks(corpus, vocabulary, config, False, epoch, window)
+        for epoch in (0, 1)
+        for window in range(-(-PAIRS // WINDOW))
+    ]
+    widths = [[batch.source.shape[1] for batch in batches] for batches in windows]
+    assert any(window != sorted(window, reverse=True) for window in widths)
+    batches = pipeline.TrainBatches(corpus, vocabulary, config, packable=False)
+    for expected in itertools.chain(*windows):
+        assert_equal(next(batches), expected)
 
 
 # Sampling.
@@ -179,7 +224,7 @@ def test_rows_of_a_window_are_shuffled(corpus, vocabulary, monkeypatch):
 
 def test_sampling_is_a_function_of_seed_epoch_and_window(corpus, vocabulary):
     def window(*place, config=SAMPLED):
-        return pipeline.pack_window(corpus, vocabulary, config, *place)
+        return packed_window(corpus, vocabulary, config, *place)
 
     first = window(0, 1)
     assert_equal(window(0, 1), first)
@@ -229,16 +274,11 @@ def test_no_usable_pair_is_an_error_in_one_line(vocabulary):
     assert "\n" not in str(raised.value)
 
 
-def test_a_window_without_a_usable_pair_is_passed_over(corpus, vocabulary):
+@pytest.mark.parametrize("config", [CONFIG, SAMPLED], ids=["likeliest", "sampled"])
+@pytest.mark.parametrize("packable", [True, False])
+def test_a_window_without_a_usable_pair_is_passed_over(vocabulary, config, packable):
     gap = ["Wiese " * 40] * 90 + ["ein Hund"] * 2
-    batches = pipeline.TrainBatches(Corpus(gap, gap), vocabulary, CONFIG)
-    found = Counter(pair for _ in range(3) for pair in pairs_of(next(batches), vocabulary))
-    assert set(found) == {("ein Hund", "ein Hund")}
-
-
-def test_a_sampled_window_without_a_usable_pair_is_passed_over(corpus, vocabulary):
-    gap = ["Wiese " * 40] * 90 + ["ein Hund"] * 2
-    batches = pipeline.TrainBatches(Corpus(gap, gap), vocabulary, SAMPLED)
+    batches = pipeline.TrainBatches(Corpus(gap, gap), vocabulary, config, packable)
     found = Counter(pair for _ in range(3) for pair in pairs_of(next(batches), vocabulary))
     assert set(found) == {("ein Hund", "ein Hund")}
 
@@ -271,7 +311,7 @@ def test_evaluation_holds_every_pair_and_cuts_what_is_too_long(corpus, vocabular
 @pytest.mark.parametrize("hosts", [1, 2, 4])
 def test_rows_of_all_hosts_are_the_global_batch(corpus, vocabulary, monkeypatch, hosts):
     config = dataclasses.replace(CONFIG, training=TrainingConfig(9999, batch_tokens=16 * 16))
-    batch = next(pipeline.TrainBatches(corpus, vocabulary, config))
+    batch = next(pipeline.TrainBatches(corpus, vocabulary, config, packable=True))
     monkeypatch.setattr(jax, "process_count", lambda: hosts)
     monkeypatch.setattr(jax, "local_device_count", lambda: 8 // hosts)
     shares = []
