@@ -122,10 +122,20 @@ def read_events(workdir: Path) -> list[tuple[str, int, float]]:
     return found
 
 
+def on_disk(workdir: Path) -> str:
+    """Names the checkpoints, one that is being written too, and what the end of a run leaves."""
+    names = [*(workdir / CHECKPOINTS).glob("[0-9]*"), *workdir.glob("translations.txt")]
+    return ", ".join(sorted(path.name for path in names)) or "no checkpoint"
+
+
 def compare(alone: Path, killed: Path) -> list[str]:
-    """Compares a run that has ended with the one left alone, and removes it."""
+    """Compares a run that has ended with the one left alone, and removes it if they are equal."""
     found = list(differences(alone, killed))
     print(f"ended; differences: {found or 'none'}", flush=True)
+    if found:
+        kept = tempfile.mkdtemp(prefix="differs-")
+        shutil.copytree(alone.parent, kept, dirs_exist_ok=True)
+        print(f"both runs are kept in {kept}", flush=True)
     shutil.rmtree(killed)
     return found
 
@@ -152,11 +162,9 @@ def main() -> None:
                 found += compare(alone, killed)
                 continue
             kills += 1
-            steps = sorted(int(x.name) for x in (killed / CHECKPOINTS).glob("[0-9]*"))
-            text = (killed / "translations.txt").exists()
             print(
-                f"killed after {moment:.1f} s; checkpoints on disk: {steps}"
-                f"{', test translated' if text else ''}; last line: {printed[:60]}",
+                f"killed after {moment:.1f} s; on disk: {on_disk(killed)}; "
+                f"last line: {printed[:60]}",
                 flush=True,
             )
         train(killed, options.args)

@@ -96,7 +96,11 @@ def training_shapes(config: Config, packable: bool) -> list[tuple[int, int, int]
 def window_blocks(
     corpus: Corpus, tokenizer: Tokenizer, config: Config, packable: bool, epoch: int, window: int
 ) -> list[Batch]:
-    """Lays out a window of an epoch: shuffled packed rows, or batches of one pair a row."""
+    """Lays out a window of an epoch: shuffled packed rows, or batches of one pair a row.
+
+    Of the batches one is filled up with empty rows: with `WINDOW` pairs that is little, unless a
+    batch takes thousands of them.
+    """
     data, alpha, seed = config.data, config.tokenizer.sampling_alpha, config.training.seed
     order = epoch_order(len(corpus.source), seed, epoch)
     texts = take(corpus, order[window * WINDOW : (window + 1) * WINDOW])
@@ -118,7 +122,11 @@ def window_blocks(
         blocks = [Batch(*row) for row in zip(*(x[:, None] for x in rows), strict=True)]
     else:
         blocks = list(bucket(sources, targets, *lengths, config.training.batch_tokens, **ids))
-    return [blocks[i] for i in random.permutation(len(blocks)).tolist()]
+    order: list[int] = random.permutation(len(blocks)).tolist()
+    if epoch == window == 0:  # a block of each shape first: one too large for the memory fails now
+        first = {blocks[i].source.shape: i for i in reversed(order)}.values()
+        order = [*first, *(i for i in order if i not in first)]
+    return [blocks[i] for i in order]
 
 
 @lru_cache(maxsize=1)

@@ -182,6 +182,7 @@ def take_steps(run: Run, checkpoints: checkpoint.Checkpoints) -> Progress:
     start, progress = restore(run, optimizer, checkpoints)
     first = int(start.step)
     if first == training.num_steps:
+        History(run.workdir, first).close()  # rewrites events that a killed process still buffered
         return progress
     state = parallel.replicate(start)
     evaluate = make_evaluate(run, start.params)  # on a host of its own, hence from NumPy arrays
@@ -398,14 +399,18 @@ def show(measures: dict[str, float]) -> str:
 
 
 def describe(run: Run, params: Params) -> str:
-    """Tells the size of the model and the shapes that its training compiles."""
-    shapes = pipeline.training_shapes(run.config, run.model.packable)
+    """Tells the size of the model and the shapes that its training may compile."""
+    parts = parallel.num_devices() * run.config.training.micro_batches
+    shapes = [
+        (rows + -rows % parts, source, target)  # as `fill` fills them up
+        for rows, source, target in pipeline.training_shapes(run.config, run.model.packable)
+    ]
     size = sum(x.size for x in jax.tree.leaves(params))
     return (
         f"{size:,} parameters, vocabularies of {run.tokenizer.vocab_sizes} pieces"
         f"{', shared' if run.tokenizer.shared else ''}\n"
         f"{parallel.num_devices()} {parallel.device_kind()} device(s); training compiles "
-        f"{len(shapes)} shape(s): {shapes} (rows, source pieces, target pieces)"
+        f"at most {len(shapes)} shape(s): {shapes} (rows, source pieces, target pieces)"
     )
 
 

@@ -182,6 +182,8 @@ def test_bucket_shapes_end_at_the_longest_of_either_side():
         64: (5, 64, 50),
         128: (5, 70, 50),
     }
+    assert bucket_shapes(16, 16, 64) == {16: (4, 16, 16)}
+    assert bucket_shapes(20, 32, 64) == {16: (4, 16, 16), 32: (2, 20, 32)}
     assert bucket_shapes(9, 12, 64) == {16: (5, 9, 12)}
     assert bucket_shapes(40, 40, 16) == {16: (1, 16, 16), 32: (1, 32, 32), 64: (1, 40, 40)}
 

@@ -214,9 +214,31 @@ def test_bucketed_batches_of_a_window_are_shuffled_and_of_all_windows_follow(cor
     ]
     widths = [[batch.source.shape[1] for batch in batches] for batches in windows]
     assert any(window != sorted(window, reverse=True) for window in widths)
+    assert len(set(widths[0])) == 2
+    assert widths[0][0] != widths[0][1]  # the first of all begin with one of each shape
     batches = pipeline.TrainBatches(corpus, vocabulary, config, packable=False)
     for expected in itertools.chain(*windows):
         assert_equal(next(batches), expected)
+
+
+@pytest.mark.parametrize("config", [CONFIG, SAMPLED], ids=["likeliest", "sampled"])
+@pytest.mark.parametrize("packable", [True, False])
+def test_layout_differs_between_seeds_epochs_and_windows(
+    corpus, vocabulary, monkeypatch, config, packable
+):
+    # The same pairs in each window, so that nothing but the layout can tell windows apart.
+    same_pairs = Corpus(*(side[:WINDOW] * 2 for side in corpus))
+    monkeypatch.setattr(pipeline, "epoch_order", lambda num_pairs, *_: np.arange(num_pairs))
+
+    def layout(seed, epoch, window):
+        own = dataclasses.replace(config, training=dataclasses.replace(config.training, seed=seed))
+        blocks = pipeline.window_blocks(same_pairs, vocabulary, own, packable, epoch, window)
+        return [x.tobytes() for block in blocks for x in block]
+
+    places = [(0, 1, 0), (0, 1, 1), (0, 2, 0), (1, 1, 0)]
+    assert layout(*places[0]) == layout(*places[0])
+    for a, b in itertools.combinations(places, 2):
+        assert layout(*a) != layout(*b)
 
 
 # Sampling.
@@ -289,6 +311,7 @@ def test_a_window_without_a_usable_pair_is_passed_over(vocabulary, config, packa
 def test_evaluation_holds_every_pair_and_cuts_what_is_too_long(corpus, vocabulary):
     longest = 12
     batches = pipeline.eval_batches(corpus, vocabulary, 128, longest)
+    assert {batch.source.shape for batch in batches} == {(10, 12)}
     found = Counter()
     for batch in batches:
         for source, target, segments, labels in zip(
