@@ -3,14 +3,16 @@
     python benchmarks/kill_and_resume.py --kills 10 -- --config configs/… --training.num-steps 200
 
 What follows `--` is given to train.py. Each start is killed at a random moment, no later than the
-run left alone took to its end. One that ends before its moment is compared, and the next kills
-befall a new run: so they hit every part of a run, its last lines too. Equal means bit for bit:
+run left alone took to its end; every second one not before it writes a checkpoint. One that ends
+before its moment is compared, and the next kills befall a new run: so they hit every part of a run,
+its last lines and half a checkpoint too. Equal means bit for bit:
 every array of every checkpoint that is kept, the position of the data, the history but for its wall
 times (and as TensorBoard sees it), the choice of the best, the translations of test.
 """
 
 import argparse
 import json
+import math
 import random
 import shutil
 import struct
@@ -32,24 +34,42 @@ TRAIN = Path(__file__).parents[1] / "train.py"
 WALL_TIMES = {"time", "seconds", "step_seconds", "all_step_seconds", "tokens_per_second"}
 
 
-def train(workdir: Path, args: Sequence[str], seconds: float | None = None) -> str | None:
+def train(
+    workdir: Path, args: Sequence[str], seconds: float = math.inf, *, saving: bool = False
+) -> str | None:
     """Trains, and kills it with SIGKILL after so long; returns the last line printed till then.
 
     Returns None where training ended before.
+
+    Args:
+      workdir: folder of the run.
+      args: of train.py.
+      seconds: to the kill.
+      saving: waits on, for a checkpoint that is half written.
 
     Raises:
       RuntimeError: training failed.
     """
     command = [sys.executable, TRAIN, *args, "--workdir", workdir]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
-        try:
-            _, stderr = process.communicate(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            _, stderr = process.communicate()
-            return (stderr.decode().split("\n")[:-1] or ["none"])[-1]
+    begin = time.perf_counter()
+    with (
+        tempfile.TemporaryFile() as stderr,
+        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stderr) as process,
+    ):
+        killed = False
+        while process.poll() is None and not killed:
+            time.sleep(0.002)
+            half_written = any((workdir / CHECKPOINTS).glob("*tmp*"))
+            killed = time.perf_counter() - begin > seconds and (half_written or not saving)
+            if killed:
+                process.kill()
+        process.wait()
+        stderr.seek(0)
+        printed = stderr.read().decode()
+    if killed:
+        return (printed.splitlines() or ["nothing"])[-1]
     if process.returncode:
-        raise RuntimeError(stderr.decode())
+        raise RuntimeError(printed)
     return None
 
 
@@ -157,7 +177,7 @@ def main() -> None:
         kills, found = 0, []
         while kills < options.kills:
             moment = moments.uniform(0, seconds)
-            printed = train(killed, options.args, moment)
+            printed = train(killed, options.args, moment, saving=kills % 2 == 1)
             if printed is None:
                 found += compare(alone, killed)
                 continue

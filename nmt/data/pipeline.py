@@ -122,11 +122,11 @@ def window_blocks(
         blocks = [Batch(*row) for row in zip(*(x[:, None] for x in rows), strict=True)]
     else:
         blocks = list(bucket(sources, targets, *lengths, config.training.batch_tokens, **ids))
-    order: list[int] = random.permutation(len(blocks)).tolist()
+    turns: list[int] = random.permutation(len(blocks)).tolist()
     if epoch == window == 0:  # a block of each shape first: one too large for the memory fails now
-        first = {blocks[i].source.shape: i for i in reversed(order)}.values()
-        order = [*first, *(i for i in order if i not in first)]
-    return [blocks[i] for i in order]
+        first = {blocks[i].source.shape: i for i in reversed(turns)}.values()
+        turns = [*first, *(i for i in turns if i not in first)]
+    return [blocks[i] for i in turns]
 
 
 @lru_cache(maxsize=1)
