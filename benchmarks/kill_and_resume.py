@@ -5,9 +5,9 @@
 What follows `--` is given to train.py. Each start is killed at a random moment, no later than the
 run left alone took to its end; every second one not before it writes a checkpoint. One that ends
 before its moment is compared, and the next kills befall a new run: so they hit every part of a run,
-its last lines and half a checkpoint too. Equal means bit for bit:
-every array of every checkpoint that is kept, the position of the data, the history but for its wall
-times (and as TensorBoard sees it), the choice of the best, the translations of test.
+its last lines and half a checkpoint too. Equal means bit for bit: every array of every checkpoint
+that is kept, the position of the data, the history but for its wall times (and as TensorBoard sees
+it), the choice of the best, the translations of test.
 """
 
 import argparse
