@@ -1,6 +1,6 @@
 """Greedy and beam search over any `decode_step`: no model, no text, pure functions of arrays."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -8,21 +8,39 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 Cache = Any
-DecodeStep = Callable[[Cache, Int[Array, "B K"]], tuple[Float[Array, "B K V"], Cache]]
 Reorder = Callable[[Cache, Int[Array, "B K"]], Cache]
+Grow = Callable[[Cache, int], Cache]
+
+Rule = Callable[[Float[Array, "B K V"], Int[Array, "B K T"], Int[Array, ""]], Float[Array, "B K V"]]
+"""(logits, tokens so far, their number) -> logits, -inf where a piece may not follow."""
+
+Choose = Callable[[Float[Array, "B K V"], Int[Array, ""]], Int[Array, "B K"]]
+"""(logits, number of pieces so far) -> the next piece of each hypothesis."""
+
+Selected = tuple[Float[Array, "B K"], Int[Array, "B K"], Int[Array, "B K"]]
+"""Sums of log-probabilities, best first; their hypotheses' parents; their last tokens."""
+
+Select = Callable[
+    [Float[Array, "B K V"], Float[Array, "B K"], Int[Array, "B K T"], Int[Array, ""]], Selected
+]
+"""(logits, what makes sums of them, tokens so far, their number) -> what fills the beam."""
 
 NEVER = -jnp.inf
 
+BLOCK = 128
+"""Values of which `top_k_sums` takes the maximum first."""
+
 
 class Hypotheses(NamedTuple):
-    """The outputs of a search, best first.
+    """The outputs of a search.
 
     `tokens` end in the end id and are filled up with the padding id; `lengths` count the end id. A
     place that no hypothesis took has length 0 and score -inf.
     """
 
     tokens: Int[Array, "B K T"]
-    scores: Float[Array, "B K"]
+    log_probs: Float[Array, "B K T"]  # of each token, given those before it; 0 behind the end
+    scores: Float[Array, "B K"]  # the sums of `log_probs` under the length normalisation
     lengths: Int[Array, "B K"]
 
 
@@ -37,6 +55,13 @@ def length_normalization(
     return jnp.power((offset + lengths) / (offset + 1), alpha)
 
 
+def likeliest(logits: Float[Array, "B K V"], step: Int[Array, ""]) -> Int[Array, "B K"]:
+    """Chooses the likeliest piece, the first of equals."""
+    del step
+    rows = logits.reshape(-1, 1, logits.shape[-1])
+    return top_k_sums(rows, jnp.zeros(rows.shape[:2]), 1)[1].reshape(logits.shape[:2])
+
+
 def greedy_search(
     decode_step: Callable[..., Any],
     constants: Any,
@@ -47,63 +72,88 @@ def greedy_search(
     pad_id: int,
     bos_id: int,
     eos_id: int,
+    choose: Choose = likeliest,
+    num_hypotheses: int = 1,
+    rules: Sequence[Rule] = (),
     length_penalty: Float[ArrayLike, ""] = 0.0,
+    length_offset: Float[ArrayLike, ""] = 5.0,
+    rooms: Sequence[int] = (),
+    grow: Grow = lambda cache, length: cache,
 ) -> Hypotheses:
-    """Takes the likeliest piece at each step.
+    """Takes the likeliest piece at each step, or the one that another `choose` takes.
 
     Args:
       decode_step: (constants, cache, token [B, K]) -> (logits [B, K, V], cache).
       constants: what all steps share, passed on to `decode_step`.
-      cache: as `start` made it, one hypothesis a sentence.
+      cache: as `start` made it; of K hypotheses a sentence if `num_hypotheses` is K.
       max_lengths: pieces after which each sentence must end, the end id counted.
       max_length: width of the output; at least the largest of `max_lengths`.
       pad_id: fills the output; never chosen.
       bos_id: begins every hypothesis; never chosen, not part of the output.
       eos_id: ends a hypothesis.
+      choose: takes the next piece of each hypothesis: sampling is another choice.
+      num_hypotheses: K, of which each goes its own way.
+      rules: bar pieces; the scores stay those of the model.
       length_penalty: α of `length_normalization`, for the score.
+      length_offset: c of `length_normalization`.
+      rooms: lengths, ascending, below `max_length`: till there a cache of that length does, so that
+        a short output pays for no long one. Each costs the compilation of a loop.
+      grow: (cache, length) -> the cache with room for `length` pieces.
 
     Returns:
-      One hypothesis a sentence.
+      K hypotheses a sentence, in the order of the cache.
     """
-    batch = max_lengths.shape[0]
+    shape = (max_lengths.shape[0], num_hypotheses)
 
     class State(NamedTuple):
         step: Int[Array, ""]
         cache: Cache
-        token: Int[Array, "B 1"]
-        tokens: Int[Array, "B T"]
-        sums: Float[Array, " B"]
-        lengths: Int[Array, " B"]  # 0 while the sentence goes on
+        token: Int[Array, "B K"]
+        live: Bool[Array, "B K"]
+        tokens: Int[Array, "B K T"]
+        log_probs: Float[Array, "B K T"]
 
     def take_step(state: State) -> State:
         logits, cache = decode_step(constants, state.cache, state.token)
-        last = state.step + 1 >= max_lengths
-        log_probs = _log_probs(logits, last, pad_id, bos_id, eos_id)[:, 0]
-        live = state.lengths == 0
-        token = jnp.where(live, log_probs.argmax(-1).astype(jnp.int32), pad_id)
+        # Nothing is renormalised where pieces are barred: the scores stay those of the model.
+        total = jax.nn.logsumexp(logits, axis=-1)
+        logits = _bar_special(logits, pad_id, bos_id)
+        for rule in rules:
+            logits = rule(logits, state.tokens, state.step)
+        token = choose(logits, state.step)
+        token = jnp.where((state.step + 1 >= max_lengths)[:, None], eos_id, token)
+        token = jnp.where(state.live, token, pad_id)
+        chosen = jnp.take_along_axis(logits, token[..., None], axis=-1)[..., 0] - total
         return State(
             state.step + 1,
             cache,
-            token[:, None],
-            state.tokens.at[:, state.step].set(token),
-            state.sums + jnp.where(live, log_probs.max(-1), 0.0),
-            jnp.where(live & (token == eos_id), state.step + 1, state.lengths),
+            token,
+            state.live & (token != eos_id) & (chosen > NEVER),
+            state.tokens.at[:, :, state.step].set(token),
+            state.log_probs.at[:, :, state.step].set(jnp.where(state.live, chosen, 0.0)),
         )
 
-    final = jax.lax.while_loop(
-        lambda state: (state.step < max_length) & (state.lengths == 0).any(),
-        take_step,
-        State(
-            jnp.int32(0),
-            cache,
-            jnp.full((batch, 1), bos_id, jnp.int32),
-            jnp.full((batch, max_length), pad_id, jnp.int32),
-            jnp.zeros(batch),
-            jnp.zeros(batch, jnp.int32),
-        ),
+    state = State(
+        jnp.int32(0),
+        cache,
+        jnp.full(shape, bos_id, jnp.int32),
+        jnp.ones(shape, bool),
+        jnp.full((*shape, max_length), pad_id, jnp.int32),
+        jnp.zeros((*shape, max_length)),
     )
-    scores = final.sums / length_normalization(final.lengths, length_penalty)
-    return Hypotheses(final.tokens[:, None], scores[:, None], final.lengths[:, None])
+    stages = (*rooms, max_length)
+    state = _take_steps(take_step, lambda state: state.live.any(), state, stages, grow)
+    sums = state.log_probs.sum(-1)  # -inf where all pieces were barred
+    ended = (state.tokens == eos_id).any(-1) & (sums > NEVER)
+    lengths = jnp.where(ended, (state.tokens != pad_id).sum(-1), 0)
+    found = Hypotheses(
+        state.tokens,
+        state.log_probs,
+        sums / length_normalization(lengths, length_penalty, length_offset),
+        lengths,
+    )
+    nothing = _nothing((*shape, max_length), pad_id)
+    return jax.tree.map(lambda x, none: _where(ended, x, none), found, nothing)
 
 
 def beam_search(
@@ -118,110 +168,207 @@ def beam_search(
     pad_id: int,
     bos_id: int,
     eos_id: int,
+    num_best: Int[ArrayLike, ""] = 1,
+    select: Select | None = None,
+    rules: Sequence[Rule] = (),
     length_penalty: Float[ArrayLike, ""] = 0.0,
+    length_offset: Float[ArrayLike, ""] = 5.0,
+    rooms: Sequence[int] = (),
+    grow: Grow = lambda cache, length: cache,
 ) -> Hypotheses:
     """Keeps the `beam_size` likeliest hypotheses at each step.
 
     A finished hypothesis keeps its place in the beam, so that fewer go on (as in the search of
     Bahdanau et al. 2015); a beam of 1 is greedy search. A sentence stops as soon as nothing that
-    is live can still beat its best finished hypothesis: log-probabilities only fall, so the sum so
-    far under the largest normalisation bounds what can come of it.
+    is live can still come among its `num_best` best finished hypotheses: log-probabilities only
+    fall, so the sum so far under the largest normalisation bounds what can come of it.
 
     Args:
       decode_step: as in `greedy_search`.
       reorder: (cache, parents [B, K]) -> the cache with hypothesis k in the place of its parent.
       constants: as in `greedy_search`.
-      cache: as in `greedy_search`.
+      cache: as in `greedy_search`, of one hypothesis a sentence.
       max_lengths: as in `greedy_search`.
       beam_size: K, at most the size of the vocabulary.
       max_length: as in `greedy_search`.
       pad_id: as in `greedy_search`.
       bos_id: as in `greedy_search`.
       eos_id: as in `greedy_search`.
-      length_penalty: α of `length_normalization`; finished hypotheses are compared by their
+      num_best: how many of the hypotheses that come first must be the best that can be reached.
+      select: what fills the beam; None is the largest sums.
+      rules: as in `greedy_search`.
+      length_penalty: α ≥ 0 of `length_normalization`; finished hypotheses are compared by their
         normalised score.
+      length_offset: c of `length_normalization`.
+      rooms: as in `greedy_search`.
+      grow: as in `greedy_search`.
 
     Returns:
-      K hypotheses a sentence, best first. Behind the best stand those that had finished by then.
+      K hypotheses a sentence, best first. Behind the `num_best` stand those that had finished by
+      then.
     """
-    batch = max_lengths.shape[0]
-    shape = (batch, beam_size)
+    shape = (max_lengths.shape[0], beam_size)
+    select = select or _largest
 
     class State(NamedTuple):
         step: Int[Array, ""]
         cache: Cache
         token: Int[Array, "B K"]
         tokens: Int[Array, "B K T"]
+        log_probs: Float[Array, "B K T"]
         sums: Float[Array, "B K"]  # -inf where a place in the beam is not live
         finished: Hypotheses
         num_finished: Int[Array, " B"]
 
+    def normalized(sums: Float[Array, "B K"], lengths: Int[Array, "..."]) -> Float[Array, "B K"]:
+        return sums / length_normalization(lengths, length_penalty, length_offset)
+
     def take_step(state: State) -> State:
         logits, cache = decode_step(constants, state.cache, state.token)
-        vocab_size = logits.shape[-1]
-        last = state.step + 1 >= max_lengths
-        candidates = state.sums[..., None] + _log_probs(logits, last, pad_id, bos_id, eos_id)
-        sums, index = jax.lax.top_k(candidates.reshape(batch, -1), beam_size)
-        parents, token = index // vocab_size, index % vocab_size
-        tokens = jnp.take_along_axis(state.tokens, parents[..., None], axis=1)
+        # Nothing is renormalised where pieces are barred: the scores stay those of the model.
+        total = jax.nn.logsumexp(logits, axis=-1)
+        logits = _bar_special(logits, pad_id, bos_id)
+        for rule in rules:
+            logits = rule(logits, state.tokens, state.step)
+        offsets = state.sums - total
+        selected = select(logits, offsets, state.tokens, state.step)
+        ends = _ends(logits[..., eos_id] + offsets, eos_id)
+        last = (state.step + 1 >= max_lengths)[:, None]
+        sums, parents, token = (jnp.where(last, *x) for x in zip(ends, selected, strict=True))
+        tokens, old, old_sums = (
+            jax.vmap(lambda x, p: x[p])(x, parents)
+            for x in (state.tokens, state.log_probs, state.sums)
+        )
         tokens = tokens.at[:, :, state.step].set(token)
+        log_prob = jnp.where(sums > NEVER, sums - old_sums, 0.0)
+        log_probs = old.at[:, :, state.step].set(log_prob)
 
-        # Candidates come best first: the places that finished hypotheses hold cut off the worst.
+        # What was selected comes best first: the places that finished hypotheses hold cut off the
+        # worst.
         places = (beam_size - state.num_finished)[:, None]
         kept = (jnp.arange(beam_size) < places) & (sums > NEVER)
         ended = kept & (token == eos_id)
-        live = kept & ~ended
         finished = _store(
             state.finished,
             Hypotheses(
                 tokens,
-                sums / length_normalization(state.step + 1, length_penalty),
+                log_probs,
+                normalized(sums, state.step + 1),
                 jnp.full(shape, state.step + 1),
             ),
             jnp.where(ended, state.num_finished[:, None] + jnp.cumsum(ended, 1) - 1, beam_size),
         )
-        sums = jnp.where(live, sums, NEVER)
-        reachable = sums.max(1) / length_normalization(max_lengths, length_penalty)
-        decided = finished.scores.max(1) >= reachable
+        sums = jnp.where(kept & ~ended, sums, NEVER)
+        reachable = normalized(sums, max_lengths[:, None]).max(1)
+        decided = jnp.sort(finished.scores, 1)[:, beam_size - num_best] >= reachable
         return State(
             state.step + 1,
             reorder(cache, parents),
             token,
             tokens,
+            log_probs,
             jnp.where(decided[:, None], NEVER, sums),
             finished,
             state.num_finished + ended.sum(1),
         )
 
-    tokens = jnp.full((*shape, max_length), pad_id, jnp.int32)
-    final = jax.lax.while_loop(
-        lambda state: (state.step < max_length) & (state.sums > NEVER).any(),
-        take_step,
-        State(
-            jnp.int32(0),
-            reorder(cache, jnp.zeros(shape, jnp.int32)),
-            jnp.full(shape, bos_id, jnp.int32),
-            tokens,
-            jnp.full(shape, NEVER).at[:, 0].set(0.0),  # all places hold the same: one may go on
-            Hypotheses(tokens, jnp.full(shape, NEVER), jnp.zeros(shape, jnp.int32)),
-            jnp.zeros(batch, jnp.int32),
-        ),
+    nothing = _nothing((*shape, max_length), pad_id)
+    state = State(
+        jnp.int32(0),
+        reorder(cache, jnp.zeros(shape, jnp.int32)),
+        jnp.full(shape, bos_id, jnp.int32),
+        nothing.tokens,
+        nothing.log_probs,
+        jnp.full(shape, NEVER).at[:, 0].set(0.0),  # all places hold the same: one may go on
+        nothing,
+        jnp.zeros(shape[0], jnp.int32),
     )
-    order = jnp.argsort(-final.finished.scores, axis=1)
-    return jax.tree.map(lambda x: jax.vmap(lambda x, o: x[o])(x, order), final.finished)
+    stages = (*rooms, max_length)
+    state = _take_steps(take_step, lambda state: (state.sums > NEVER).any(), state, stages, grow)
+    order = jnp.argsort(-state.finished.scores, axis=1)
+    return jax.tree.map(lambda x: jax.vmap(lambda x, o: x[o])(x, order), state.finished)
 
 
-def _log_probs(
-    logits: Float[Array, "B K V"], last: Bool[Array, " B"], pad_id: int, bos_id: int, eos_id: int
-) -> Float[Array, "B K V"]:
-    """Normalises logits; padding and begin can not be chosen, and only the end where it is due.
+def _take_steps(
+    take_step: Callable[[Any], Any],
+    is_live: Callable[[Any], Bool[Array, ""]],
+    state: Any,
+    lengths: Sequence[int],
+    grow: Grow,
+) -> Any:
+    """Takes steps while anything is live, in one loop for each length of the cache."""
+    for length in lengths:
 
-    Nothing is renormalised for that: the scores stay those of the model.
+        def goes_on(state: Any, length: int = length) -> Bool[Array, ""]:
+            return (state.step < length) & is_live(state)
+
+        state = state._replace(cache=grow(state.cache, length))
+        state = jax.lax.while_loop(goes_on, take_step, state)
+    return state
+
+
+def top_k_sums(
+    x: Float[Array, "B K V"], offsets: Float[Array, "B K"], k: int
+) -> tuple[Float[Array, "B k"], Int[Array, "B k"]]:
+    """Finds the k largest values of `x + offsets` and their places among the K·V of a row.
+
+    As `jax.lax.top_k` does: of equal values the first come first. They lie in the k blocks with the
+    largest maxima: one pass over the row finds the maxima, and only k blocks are sorted.
     """
+    batch, num_rows, size = x.shape
+    num_blocks = -(-size // BLOCK)
+    if num_rows * num_blocks <= k:
+        values, places = jax.lax.top_k((x + offsets[..., None]).reshape(batch, -1), k)
+        return values, places
+    width = [(0, 0), (0, 0), (0, num_blocks * BLOCK - size)]
+    maxima = jnp.pad(x, width, constant_values=NEVER).reshape(*x.shape[:2], -1, BLOCK).max(-1)
+    maxima = (maxima + offsets[..., None]).reshape(batch, -1)
+    chosen = jnp.sort(jax.lax.top_k(maxima, k)[1])[..., None]  # so that equals keep their order
+    row, column = chosen // num_blocks, chosen % num_blocks * BLOCK + jnp.arange(BLOCK)
+    places = (row * size + jnp.minimum(column, size - 1)).reshape(batch, -1)
+    values = jnp.take_along_axis(x.reshape(batch, -1), places, axis=1).reshape(column.shape)
+    values = values + jnp.take_along_axis(offsets[..., None], row, axis=1)
+    values = jnp.where(column < size, values, NEVER).reshape(batch, -1)
+    values, largest = jax.lax.top_k(values, k)
+    return values, jnp.take_along_axis(places, largest, axis=1)
+
+
+def _largest(
+    logits: Float[Array, "B K V"],
+    offsets: Float[Array, "B K"],
+    tokens: Int[Array, "B K T"],
+    step: Int[Array, ""],
+) -> Selected:
+    """Selects the K largest sums."""
+    del tokens, step
+    values, index = top_k_sums(logits, offsets, logits.shape[1])
+    return values, index // logits.shape[-1], index % logits.shape[-1]
+
+
+def _ends(sums: Float[Array, "B K"], eos_id: int) -> Selected:
+    """Selects the end of every hypothesis: nothing else may follow at the largest length."""
+    parents = jnp.argsort(-sums, axis=1).astype(jnp.int32)
+    return jnp.take_along_axis(sums, parents, axis=1), parents, jnp.full_like(parents, eos_id)
+
+
+def _bar_special(logits: Float[Array, "B K V"], pad_id: int, bos_id: int) -> Float[Array, "B K V"]:
+    """Bars padding and begin."""
     ids = jnp.arange(logits.shape[-1])
-    barred = (ids == pad_id) | (ids == bos_id) | (last[:, None, None] & (ids != eos_id))
-    log_probs = logits - jax.nn.logsumexp(logits, axis=-1, keepdims=True)
-    return jnp.where(barred, NEVER, log_probs)
+    return jnp.where((ids == pad_id) | (ids == bos_id), NEVER, logits)
+
+
+def _nothing(shape: tuple[int, int, int], pad_id: int) -> Hypotheses:
+    """Returns places that no hypothesis took."""
+    return Hypotheses(
+        jnp.full(shape, pad_id, jnp.int32),
+        jnp.zeros(shape),
+        jnp.full(shape[:2], NEVER),
+        jnp.zeros(shape[:2], jnp.int32),
+    )
+
+
+def _where(condition: Bool[Array, "B K"], x: jax.Array, y: jax.Array) -> jax.Array:
+    return jnp.where(condition.reshape(condition.shape + (1,) * (x.ndim - 2)), x, y)
 
 
 def _store(store: Hypotheses, new: Hypotheses, places: Int[Array, "B K"]) -> Hypotheses:

@@ -63,4 +63,5 @@ def attend(
     weights: Float[Array, "*B N T S"], value: Float[Array, "*B S N H"]
 ) -> Float[Array, "*B T N H"]:
     """Sums the values under the weights: each row of the result is a context."""
-    return jnp.einsum("...nts,...snh->...tnh", weights.astype(value.dtype), value)
+    contexts = jnp.matmul(weights.astype(value.dtype), jnp.swapaxes(value, -3, -2))
+    return jnp.swapaxes(contexts, -3, -2)

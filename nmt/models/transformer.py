@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
@@ -46,14 +47,19 @@ class Output(NamedTuple):
 class Constants(NamedTuple):
     """What all decoding steps of a sentence share: one row a sentence, never moved."""
 
-    keys_values: tuple[KeyValue, ...]  # of cross-attention, one pair a layer: [B, S, N, H]
+    keys_values: tuple[KeyValue, ...]  # of cross-attention, one pair a layer: B N H S, B N S H
     mask: Bool[Array, "B 1 1 S"]
 
 
 class Cache(NamedTuple):
-    """What a decoding step adds to: one row a hypothesis."""
+    """What a decoding step adds to.
 
-    keys_values: tuple[KeyValue, ...]  # of self-attention, one pair a layer: [B, K, T, N, H]
+    Keys and values stay where they were written: place tK + k holds those of the hypothesis that
+    was k-th at time t. Which of the K places a hypothesis goes back to is what `ancestors` tells.
+    """
+
+    keys_values: tuple[KeyValue, ...]  # of self-attention, one pair a layer: B N H TK, B N TK H
+    ancestors: Int[Array, "B K T"]
     position: Int[Array, ""]  # steps taken so far, the same for all hypotheses
 
 
@@ -82,6 +88,37 @@ class Attention(nn.Module):
         key, value = keys_values
         weights = attention_weights(self.query(x), key, mask)
         return self.output(attend(weights, value)), weights
+
+    def step(
+        self,
+        x: Float[Array, "B K D"],
+        cache: KeyValue,
+        mask: Bool[Array, "B 1 K TK"],
+        position: Int[Array, ""],
+    ) -> tuple[Float[Array, "B K D"], KeyValue]:
+        """Writes the keys and values of K hypotheses; attends to what any of them has written."""
+        query, key, value = self._joint_projections(x)
+        place = position * x.shape[1]
+        keys, values = (
+            jax.lax.dynamic_update_slice_in_dim(old, new, place, axis)
+            for old, new, axis in zip(cache, _as_products_read(key, value), (3, 2), strict=True)
+        )
+        weights = attention_weights(query, jnp.moveaxis(keys, 3, 1), mask)
+        context = attend(weights, jnp.moveaxis(values, 2, 1))
+        return self.output(context), (keys, values)
+
+    def _joint_projections(self, x: Float[Array, "B K D"]) -> list[Float[Array, "B K N _"]]:
+        """Projects to query, key and value in one product: of few rows it is twice as fast."""
+        projections = self.query, self.key, self.value
+        kernels = [projection.variables["params"]["kernel"] for projection in projections]
+        flat = [kernel.reshape(kernel.shape[0], -1) for kernel in kernels]
+        dtype = self.config.compute_dtype
+        joint = project(x.astype(dtype), jnp.concatenate(flat, axis=1).astype(dtype))
+        parts = jnp.split(joint, np.cumsum([x.shape[1] for x in flat])[:-1], axis=-1)
+        return [
+            part.reshape(*x.shape[:-1], *kernel.shape[1:])
+            for part, kernel in zip(parts, kernels, strict=True)
+        ]
 
 
 class FeedForward(nn.Module):
@@ -184,24 +221,20 @@ class DecoderLayer(nn.Module):
         memory: KeyValue,
         cross_mask: Bool[Array, "B 1 1 S"],
         cache: KeyValue,
+        mask: Bool[Array, "B 1 K TK"],
         position: Int[Array, ""],
     ) -> tuple[Float[Array, "B K D"], KeyValue]:
         """Runs the layer for one position of each hypothesis.
 
         The K hypotheses of a sentence attend to its memory as K positions would, so the memory is
-        never tiled. In self-attention each has keys of its own: its length is 1 there.
+        never tiled.
         """
-        h = self.attention_residual.enter(x)[:, :, None]
-        new = self.attention.keys_values(h)
-        key, value = (
-            jax.lax.dynamic_update_slice_in_dim(old, row, position, axis=2)
-            for old, row in zip(cache, new, strict=True)
-        )
-        seen = jnp.arange(key.shape[2]) <= position
-        h, _ = self.attention(h, (key, value), seen[None, None, None, None])
-        x = self.attention_residual.leave(x, h[:, :, 0], deterministic=True)
+        h = self.attention_residual.enter(x)
+        h, cache = self.attention.step(h, cache, mask, position)
+        x = self.attention_residual.leave(x, h, deterministic=True)
+        memory = jnp.moveaxis(memory[0], 3, 1), jnp.moveaxis(memory[1], 2, 1)
         x, _ = self._attend_to_memory(x, memory, cross_mask, deterministic=True)
-        return x, (key, value)
+        return x, cache
 
     def _attend_to_memory(
         self,
@@ -319,36 +352,56 @@ class Transformer(nn.Module):
             self.sow("attention", "cross", cross_weights)
         return self._output(x)
 
-    def start(self, memory: Memory, max_length: int) -> tuple[Constants, Cache]:
-        """Prepares the decoding of one hypothesis a sentence, of at most `max_length` pieces."""
+    def start(self, memory: Memory, length: int) -> tuple[Constants, Cache]:
+        """Prepares the decoding of one hypothesis a sentence, with room for `length` pieces."""
         keys_values = tuple(
             layer.memory_keys_values(memory.states) for layer in self.decoder_layers
         )
-        cache = jax.tree.map(
-            lambda x: jnp.zeros((x.shape[0], 1, max_length, *x.shape[2:]), x.dtype), keys_values
+        # Behind a barrier they stay so: XLA would turn them anew at each step.
+        keys_values = jax.lax.optimization_barrier(
+            tuple(_as_products_read(*pair) for pair in keys_values)
         )
+        nothing = tuple((key[..., :0], value[:, :, :0]) for key, value in keys_values)
         mask = (memory.segments != 0)[:, None, None]
-        return Constants(keys_values, mask), Cache(cache, jnp.zeros((), jnp.int32))
+        ancestors = jnp.zeros((len(mask), 1, length), jnp.int32)
+        cache = Cache(_with_room(nothing, length), ancestors, jnp.int32(0))
+        return Constants(keys_values, mask), cache
 
     def decode_step(
         self, constants: Constants, cache: Cache, token: Int[Array, "B K"]
     ) -> tuple[Float[Array, "B K V"], Cache]:
         """Computes the logits of each hypothesis' next piece after `token`, and the cache then."""
-        position = cache.position
+        position, places = cache.position, jnp.arange(token.shape[1])
+        ancestors = cache.ancestors.at[:, :, position].set(places)
+        mask = ancestors[..., None] == places  # [B, K hypotheses, T, K places]
+        mask = mask & (jnp.arange(mask.shape[2]) <= position)[:, None]
+        mask = mask.reshape(len(mask), 1, len(places), -1)
         x = self._embed(self.target_embedding, token, position[None, None], deterministic=True)
         caches = []
         for layer, memory, old in zip(
             self.decoder_layers, constants.keys_values, cache.keys_values, strict=True
         ):
-            x, new = layer.step(x, memory, constants.mask, old, position)
+            x, new = layer.step(x, memory, constants.mask, old, mask, position)
             caches.append(new)
-        return self._output(x).logits, Cache(tuple(caches), position + 1)
+        return self._output(x).logits, Cache(tuple(caches), ancestors, position + 1)
 
     @nn.nowrap
     def reorder(self, cache: Cache, parents: Int[Array, "B K"]) -> Cache:
-        """Gives each new hypothesis k the cache of the old hypothesis `parents[:, k]`."""
-        keys_values = jax.tree.map(lambda x: jax.vmap(lambda x, p: x[p])(x, parents), cache[0])
-        return Cache(keys_values, cache.position)
+        """Gives each new hypothesis k the past of the old hypothesis `parents[:, k]`.
+
+        From one hypothesis a sentence, as `start` makes it, they become as many as asked for.
+        """
+        ancestors = jnp.take_along_axis(cache.ancestors, parents[..., None], axis=1)
+        keys_values = _with_room(cache.keys_values, parents.shape[1] * ancestors.shape[2])
+        return Cache(keys_values, ancestors, cache.position)
+
+    @nn.nowrap
+    def grow(self, cache: Cache, length: int) -> Cache:
+        """Makes room for `length` pieces."""
+        _, num_hypotheses, room = cache.ancestors.shape
+        ancestors = jnp.pad(cache.ancestors, ((0, 0), (0, 0), (0, length - room)))
+        keys_values = _with_room(cache.keys_values, num_hypotheses * length)
+        return Cache(keys_values, ancestors, cache.position)
 
     def _embed(
         self, embedding: nn.Embed, ids: jax.Array, positions: jax.Array, deterministic: bool
@@ -365,6 +418,23 @@ class Transformer(nn.Module):
         """Shares the target embedding with the output layer (section 3.4)."""
         x = self.decoder_norm(x) if self.config.norm == "pre" else x
         return Output(x, self.target_embedding.embedding)
+
+
+def _as_products_read(
+    key: Float[Array, "B S N H"], value: Float[Array, "B S N H2"]
+) -> tuple[Float[Array, "B N H S"], Float[Array, "B N S H2"]]:
+    """Lays keys and values out so that the products of attention read them as they lie."""
+    return jnp.moveaxis(key, 1, 3), jnp.moveaxis(value, 1, 2)
+
+
+def _with_room(keys_values: tuple[KeyValue, ...], places: int) -> tuple[KeyValue, ...]:
+    """Pads what a cache holds to so many places."""
+
+    def pad(x: Float[Array, "B N _ _"], axis: int) -> Float[Array, "B N _ _"]:
+        width = [(0, places - x.shape[i] if i == axis else 0) for i in range(x.ndim)]
+        return jnp.pad(x, width)
+
+    return tuple((pad(key, 3), pad(value, 2)) for key, value in keys_values)
 
 
 def _projection(

@@ -8,15 +8,35 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from random_models import (
+    BATCH,
+    BOS,
+    CLOSE,
+    EOS,
+    IDS,
+    PAD,
+    VOCAB,
+    WIDTH,
+    A,
+    B,
+    C,
+    assert_same,
+    decode_step,
+    enumerate_all,
+    listed,
+    log_probs,
+    normalized,
+    random_tables,
+    reorder,
+)
 
-from nmt.decoding.search import Hypotheses, beam_search, greedy_search, length_normalization
-
-PAD, BOS, EOS, A, B, C = range(6)
-VOCAB = 6
-IDS = {"pad_id": PAD, "bos_id": BOS, "eos_id": EOS}
-
-# Scores are float32 sums of at most 8 terms; the oracles add in float64.
-CLOSE = {"rtol": 1e-5, "atol": 1e-5}
+from nmt.decoding.search import (
+    Hypotheses,
+    beam_search,
+    greedy_search,
+    length_normalization,
+    top_k_sums,
+)
 
 # A model in which the likeliest first piece begins the second-best sentence:
 #
@@ -41,79 +61,27 @@ class Chain(NamedTuple):
         return jnp.log(table[token]), cache
 
 
-# Random models: the next piece depends on all pieces so far, through a number that the cache
-# carries on. A cache that is not reordered with its hypotheses gives other logits.
-NUM_HISTORIES = 997
-
-# One shape for all: each beam size compiles once.
-BATCH, WIDTH = 60, 8
-
-
-def advance(history, token):
-    return (history * 31 + token + 1) % NUM_HISTORIES
-
-
-def decode_step(tables, history, token):
-    history = advance(history, token)
-    return tables[jnp.arange(len(tables))[:, None], history], history
-
-
-def reorder(history, parents):
-    return jnp.take_along_axis(history, parents, axis=1)
-
-
-def random_tables(seed: int, end: float = 0.0) -> np.ndarray:
-    """Logits [B, histories, V]; the larger `end`, the shorter the sentences."""
-    tables = np.random.default_rng(seed).normal(0, 1.5, (BATCH, NUM_HISTORIES, VOCAB))
-    tables[..., EOS] += end
-    return tables.astype(np.float32)
-
-
 @partial(jax.jit, static_argnames=("beam_size", "max_length"))
-def search(tables, max_lengths, length_penalty, beam_size, max_length=WIDTH) -> Hypotheses:
+def search(
+    tables, max_lengths, length_penalty, beam_size, max_length=WIDTH, offset=5.0, num_best=1
+) -> Hypotheses:
     arguments = {
         "constants": tables,
         "cache": jnp.zeros((len(tables), 1), jnp.int32),
         "max_lengths": max_lengths,
         "max_length": max_length,
         "length_penalty": length_penalty,
+        "length_offset": offset,
         **IDS,
     }
     if beam_size is None:
         return greedy_search(decode_step, **arguments)
-    return beam_search(decode_step, reorder, beam_size=beam_size, **arguments)
+    return beam_search(decode_step, reorder, beam_size=beam_size, num_best=num_best, **arguments)
 
 
-def run(tables, max_lengths, *, alpha=0.0, beam_size=None) -> Hypotheses:
+def run(tables, max_lengths, *, alpha=0.0, beam_size=None, **options) -> Hypotheses:
     max_lengths = np.broadcast_to(np.asarray(max_lengths, np.int32), len(tables))
-    return jax.device_get(search(tables, max_lengths, alpha, beam_size))
-
-
-def normalized(log_prob: float, length: int, alpha: float) -> float:
-    return log_prob / ((5 + length) / 6) ** alpha
-
-
-def log_prob(table: np.ndarray, tokens) -> float:
-    """Log-probability of a whole sequence under a random model."""
-    history, total, previous = 0, 0.0, BOS
-    for token in tokens:
-        history = advance(history, previous)
-        logits = table[history].astype(np.float64)
-        total += logits[token] - np.log(np.exp(logits).sum())
-        previous = token
-    return total
-
-
-def enumerate_all(table: np.ndarray, max_length: int, alpha: float) -> list[tuple[float, tuple]]:
-    """Scores every sequence there is, best first."""
-    pieces = [A, B, C]
-    sequences = [
-        (*body, EOS)
-        for length in range(max_length)
-        for body in itertools.product(pieces, repeat=length)
-    ]
-    scored = [(normalized(log_prob(table, y), len(y), alpha), y) for y in sequences]
-    return sorted(scored, reverse=True)
+    return jax.device_get(search(tables, max_lengths, alpha, beam_size, **options))
 
 
 def slow_beam(table, max_length: int, alpha: float, beam_size: int) -> list[tuple[float, tuple]]:
@@ -121,28 +89,11 @@ def slow_beam(table, max_length: int, alpha: float, beam_size: int) -> list[tupl
     live, finished = [()], []
     for step in range(1, max_length + 1):
         allowed = [EOS] if step == max_length else [EOS, A, B, C]
-        candidates = [(log_prob(table, (*y, v)), (*y, v)) for y in live for v in allowed]
+        candidates = [(sum(log_probs(table, (*y, v))), (*y, v)) for y in live for v in allowed]
         candidates = sorted(candidates, reverse=True)[: beam_size - len(finished)]
         live = [y for _, y in candidates if y[-1] != EOS]
         finished += [(normalized(s, step, alpha), y) for s, y in candidates if y[-1] == EOS]
     return sorted(finished, reverse=True)
-
-
-def listed(found: Hypotheses, sentence: int) -> list[tuple[float, tuple]]:
-    """The hypotheses of a sentence as the oracles list them; checks what surrounds them."""
-    result = []
-    for tokens, score, length in zip(*(x[sentence] for x in found), strict=True):
-        assert (tokens[length:] == PAD).all()
-        if length:
-            result.append((score, tuple(tokens[:length].tolist())))
-        else:
-            assert score == -np.inf
-    return result
-
-
-def assert_same(found: list[tuple[float, tuple]], expected: list[tuple[float, tuple]]) -> None:
-    assert [y for _, y in found] == [y for _, y in expected]
-    np.testing.assert_allclose([s for s, _ in found], [s for s, _ in expected], **CLOSE)
 
 
 # The chain above.
@@ -232,13 +183,95 @@ def test_stopping_early_never_loses_the_best_hypothesis(beam_size, max_length, a
         assert sequences == [y for _, y in expected if y in sequences]
 
 
+@pytest.mark.parametrize("num_best", [2, 5])
+@pytest.mark.parametrize(("alpha", "end"), [(0.0, 1.0), (1.0, 0.0), (0.6, -1.0)])
+def test_stopping_early_never_loses_one_of_the_n_best(num_best, alpha, end):
+    tables = random_tables(3, end=end)
+    found = run(tables, 7, alpha=alpha, beam_size=5, num_best=num_best)
+    stopped = 0
+    for sentence, table in enumerate(tables):
+        expected = slow_beam(table, 7, alpha, 5)
+        hypotheses = listed(found, sentence)
+        assert_same(hypotheses[:num_best], expected[:num_best])
+        stopped += len(hypotheses) < len(expected)
+    assert stopped or num_best == 5
+
+
+@pytest.mark.parametrize("beam_size", [None, 3])
+def test_log_probs_of_the_pieces_are_the_models_and_sum_to_the_score(beam_size):
+    tables = random_tables(12, end=-1.0)
+    found = run(tables, 7, alpha=1.0, beam_size=beam_size, offset=0.0)
+    for sentence, table in enumerate(tables):
+        for number, (score, tokens) in enumerate(listed(found, sentence)):
+            pieces = found.log_probs[sentence, number, : len(tokens)]
+            np.testing.assert_allclose(pieces, log_probs(table, tokens), rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(score, pieces.mean(), **CLOSE)
+
+
+@pytest.mark.parametrize("num_rows", [1, 3])
+@pytest.mark.parametrize(
+    ("size", "k"), [(7, 1), (100, 7), (128, 3), (1000, 5), (1001, 9), (384, 3)]
+)
+def test_top_k_in_two_stages_is_the_plain_one(size, k, num_rows):
+    rng = np.random.default_rng(size)
+    x = rng.normal(size=(20, num_rows, size)).astype(np.float32)
+    offsets = rng.normal(size=(20, num_rows)).astype(np.float32)
+    x[5:10], offsets[5:10] = x[5:10].round(), offsets[5:10].round()  # equals: the first come first
+    x[10:] = np.where(x[10:] > 1, x[10:], -np.inf)
+    offsets[15:, -1] = -np.inf
+    found = top_k_sums(jnp.asarray(x), jnp.asarray(offsets), k)
+    expected = jax.lax.top_k((x + offsets[..., None]).reshape(20, -1), k)
+    for ours, plain in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(ours, plain)
+
+
+@pytest.mark.parametrize("beam_size", [None, 3])
+def test_a_cache_that_grows_on_the_way_changes_nothing(beam_size):
+    def step(tables, cache, token):
+        history, places = cache
+        seen.append(places.shape[2])
+        logits, history = decode_step(tables, history, token)
+        return logits, (history, places.at[:, :, position(places)].set(token))
+
+    def position(places):
+        return (places[0, 0] != -1).sum()
+
+    def grow(cache, length):
+        history, places = cache
+        more = [(0, 0), (0, 0), (0, length - places.shape[2])]
+        return history, jnp.pad(places, more, constant_values=-1)
+
+    tables = random_tables(7, end=-1.0)
+    limits = jnp.asarray(np.random.default_rng(7).integers(1, 9, BATCH))
+    seen: list[int] = []
+    cache = (jnp.zeros((BATCH, 1), int), jnp.full((BATCH, 1, 2), -1))
+    options = {"max_length": 8, "rooms": (2, 5), "grow": grow, **IDS}
+    if beam_size is None:
+        found = greedy_search(step, jnp.asarray(tables), cache, limits, **options)
+    else:
+        found = beam_search(
+            step,
+            lambda cache, parents: jax.tree.map(
+                lambda x: jax.vmap(lambda x, p: x[p])(x, parents), cache
+            ),
+            jnp.asarray(tables),
+            cache,
+            limits,
+            beam_size=beam_size,
+            **options,
+        )
+    assert sorted(set(seen)) == [2, 5, 8]
+    expected = run(tables, limits, beam_size=beam_size)
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
 def test_reorder_is_applied():
     # Without it hypotheses go on from each other's histories, and the scores are not the model's.
     tables = random_tables(4, end=-2.0)
     found = run(tables, 6, beam_size=3)
     for sentence, table in enumerate(tables):
         for score, tokens in listed(found, sentence):
-            np.testing.assert_allclose(score, log_prob(table, tokens), **CLOSE)
+            np.testing.assert_allclose(score, sum(log_probs(table, tokens)), **CLOSE)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.6, 3.0])
@@ -279,7 +312,7 @@ def test_padding_and_begin_are_never_produced_and_scores_stay_the_models(beam_si
     for sentence, table in enumerate(tables):
         for score, tokens in listed(found, sentence):
             assert not {PAD, BOS} & set(tokens)
-            np.testing.assert_allclose(score, log_prob(table, tokens), **CLOSE)
+            np.testing.assert_allclose(score, sum(log_probs(table, tokens)), **CLOSE)
 
 
 @pytest.mark.parametrize("beam_size", [None, 3])

@@ -265,7 +265,7 @@ def test_cached_decoding_equals_the_full_pass(variant, beam_size):
     rng = np.random.default_rng(6)
     arrays = lay([[pair] for pair in random_pairs(6, [(5, 1), (8, 1), (2, 1)])], 8, 1, batch)
     memory = encode(model, params, *arrays[:3])
-    constants, cache = start(model, params, memory, max_length)
+    constants, cache = start(model, params, memory, 3)
     assert all(x.shape[0] == batch for x in jax.tree.leaves(constants))
 
     # The slow way: each hypothesis beside a memory of its own, all its pieces at once.
@@ -275,6 +275,8 @@ def test_cached_decoding_equals_the_full_pass(variant, beam_size):
     cache = model.reorder(cache, jnp.zeros((batch, beam_size), jnp.int32))
     pieces = np.zeros((batch, beam_size, max_length), np.int32)
     for t in range(max_length):
+        if t == 3:
+            cache = model.grow(cache, max_length)
         pieces[:, :, t] = rng.integers(4, TARGET_VOCAB, (batch, beam_size))
         logits, cache = decode_step(model, params, constants, cache, jnp.asarray(pieces[:, :, t]))
         flat = jnp.asarray(pieces.reshape(-1, max_length))

@@ -1,0 +1,164 @@
+"""Rules of a search: which pieces may not follow, as functions of the pieces so far.
+
+A rule is `(logits [B, K, V], tokens [B, K, T], step) -> logits` with -inf where a piece is
+barred. The functions here make one of traced values, so that another value compiles nothing.
+Phrases are arrays [B, P, L], each filled up with `NO_PIECE`, and may be nothing else.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Bool, Float, Int
+
+from nmt.decoding.search import NEVER, Rule, Select, Selected, top_k_sums
+
+NO_PIECE = -1
+
+
+def minimum_length(min_length: Int[ArrayLike, ""], eos_id: int) -> Rule:
+    """Bars the end before `min_length` pieces, the end not counted."""
+
+    def rule(
+        logits: Float[Array, "B K V"], tokens: Int[Array, "B K T"], step: Int[Array, ""]
+    ) -> Float[Array, "B K V"]:
+        del tokens
+        barred = (jnp.arange(logits.shape[-1]) == eos_id) & (step < min_length)
+        return jnp.where(barred, NEVER, logits)
+
+    return rule
+
+
+def no_repeated_ngrams(size: Int[ArrayLike, ""]) -> Rule:
+    """Bars a piece that with the `size` - 1 before it would occur twice (Paulus et al. 2018)."""
+
+    def rule(
+        logits: Float[Array, "B K V"], tokens: Int[Array, "B K T"], step: Int[Array, ""]
+    ) -> Float[Array, "B K V"]:
+        places = jnp.arange(tokens.shape[-1])
+
+        def agree(back: Int[Array, ""], same: Bool[Array, "B K T"]) -> Bool[Array, "B K T"]:
+            earlier = jnp.roll(tokens, back, axis=-1)  # what stands so far before each place
+            last = jnp.take(tokens, step - back, axis=-1, mode="clip")
+            return same & (earlier == last[..., None]) & (places >= back)
+
+        same = jnp.broadcast_to(places < step, tokens.shape)
+        return _bar(logits, tokens, jax.lax.fori_loop(1, size, agree, same))
+
+    return rule
+
+
+def forced_prefix(prefix: Int[Array, "B P"]) -> Rule:
+    """Bars all but a sentence's prefix, piece by piece; it is filled up with `NO_PIECE`."""
+
+    def rule(
+        logits: Float[Array, "B K V"], tokens: Int[Array, "B K T"], step: Int[Array, ""]
+    ) -> Float[Array, "B K V"]:
+        del tokens
+        due = jnp.take(prefix, step, axis=1, mode="fill", fill_value=NO_PIECE)[:, None, None]
+        barred = (due != NO_PIECE) & (jnp.arange(logits.shape[-1]) != due)
+        return jnp.where(barred, NEVER, logits)
+
+    return rule
+
+
+def forbidden_phrases(phrases: Int[Array, "B P L"]) -> Rule:
+    """Bars the last piece of a phrase behind the others of it."""
+    lengths = (phrases != NO_PIECE).sum(-1)[:, None]
+    last = jnp.take_along_axis(phrases, jnp.maximum(lengths - 1, 0).mT, axis=-1)[:, None, :, 0]
+
+    def rule(
+        logits: Float[Array, "B K V"], tokens: Int[Array, "B K T"], step: Int[Array, ""]
+    ) -> Float[Array, "B K V"]:
+        places, runs = jnp.arange(tokens.shape[-1]), _runs(tokens, step, phrases)
+        due = ((runs == lengths[..., None] - 1) & (places + runs == step)).any(-1)
+        return _bar(logits, jnp.broadcast_to(last, due.shape), due)
+
+    return rule
+
+
+def required_phrases(phrases: Int[Array, "B P L"], eos_id: int) -> tuple[Rule, Select]:
+    """Makes a rule and a selection by which every output contains every phrase.
+
+    The rule bars the end while a phrase is missing. The selection adds to the best continuations
+    those that go on with a missing phrase, groups them all by how many required pieces they hold,
+    and takes the best of each group in turn, beginning with the group that holds most: dynamic
+    beam allocation (Post and Vilar 2018, https://aclanthology.org/N18-1119). Phrases may overlap.
+    """
+    lengths = (phrases != NO_PIECE).sum(-1)[:, None]
+
+    def held(tokens: Int[Array, "B K T"], step: Int[Array, ""]) -> Int[Array, "B K P"]:
+        """Counts the pieces of each phrase that the tokens contain whole or end in."""
+        places, runs = jnp.arange(tokens.shape[-1]), _runs(tokens, step, phrases)
+        whole = (runs == lengths[..., None]).any(-1)
+        return jnp.where(whole, lengths, jnp.where(places + runs == step, runs, 0).max(-1))
+
+    def rule(
+        logits: Float[Array, "B K V"], tokens: Int[Array, "B K T"], step: Int[Array, ""]
+    ) -> Float[Array, "B K V"]:
+        missing = (held(tokens, step) < lengths).any(-1, keepdims=True)
+        barred = missing & (jnp.arange(logits.shape[-1]) == eos_id)
+        return jnp.where(barred, NEVER, logits)
+
+    def select(
+        logits: Float[Array, "B K V"],
+        offsets: Float[Array, "B K"],
+        tokens: Int[Array, "B K T"],
+        step: Int[Array, ""],
+    ) -> Selected:
+        batch, beam_size, vocab_size = logits.shape
+        flat = (logits + offsets[..., None]).reshape(batch, -1)
+        _, best = top_k_sums(logits, offsets, beam_size)
+        now = held(tokens, step)
+        place = jnp.minimum(now, phrases.shape[-1] - 1)
+        wanted = jnp.take_along_axis(
+            jnp.broadcast_to(phrases[:, None], (*now.shape, phrases.shape[-1])),
+            place[..., None],
+            axis=-1,
+        )[..., 0]
+        onward = jnp.arange(beam_size)[:, None] * vocab_size + jnp.maximum(wanted, 0)
+        index = jnp.concatenate([best, onward.reshape(batch, -1)], axis=1)
+        offered = jnp.concatenate(
+            [jnp.ones_like(best, bool), (now < lengths).reshape(batch, -1)], axis=1
+        )
+        values = jnp.where(offered, jnp.take_along_axis(flat, index, axis=1), NEVER)
+        # Each continuation counts once, where it comes first.
+        before = jnp.tri(index.shape[1], k=-1, dtype=bool) & offered[:, None]
+        twice = ((index[:, :, None] == index[:, None]) & before).any(-1)
+        values = jnp.where(twice, NEVER, values)
+
+        parents, token = index // vocab_size, index % vocab_size
+        continued = jax.vmap(lambda x, p: x[p])(tokens, parents).at[:, :, step].set(token)
+        group = held(continued, step + 1).sum(-1)
+        better = (values[:, None] > values[:, :, None]) | (
+            (values[:, None] == values[:, :, None]) & jnp.tri(index.shape[1], k=-1, dtype=bool)
+        )
+        rank = (better & (group[:, None] == group[:, :, None])).sum(-1)
+        order = jnp.lexsort((-group, rank, values == NEVER))[:, :beam_size]
+        values, parents, token = (
+            jnp.take_along_axis(x, order, axis=1) for x in (values, parents, token)
+        )
+        return values, parents, token
+
+    return rule, select
+
+
+def _runs(
+    tokens: Int[Array, "B K T"], step: Int[Array, ""], phrases: Int[Array, "B P L"]
+) -> Int[Array, "B K P T"]:
+    """Counts how many of a phrase's first pieces stand from each place on."""
+    places = jnp.arange(tokens.shape[-1])
+    same = jnp.ones((), bool)
+    runs = jnp.zeros((), jnp.int32)
+    for number in range(phrases.shape[-1]):
+        here = jnp.roll(tokens, -number, axis=-1)[:, :, None]
+        same = same & (here == phrases[:, None, :, number, None]) & (places + number < step)
+        runs = runs + same
+    return runs
+
+
+def _bar(
+    logits: Float[Array, "B K V"], ids: Int[Array, "B K P"], barred: Bool[Array, "B K P"]
+) -> Float[Array, "B K V"]:
+    """Bars some ids of each hypothesis, and those only where it is told."""
+    rows, columns = jnp.ogrid[: logits.shape[0], : logits.shape[1]]
+    ids = jnp.where(barred, ids, logits.shape[-1])
+    return logits.at[rows[..., None], columns[..., None], ids].set(NEVER, mode="drop")

@@ -1,0 +1,183 @@
+"""Rules against plain predicates: a beam as wide as the space equals the enumeration of what is
+allowed, and what a narrow beam finds is allowed and scored by the model."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from random_models import (
+    BATCH,
+    CLOSE,
+    EOS,
+    IDS,
+    A,
+    B,
+    C,
+    assert_same,
+    decode_step,
+    enumerate_all,
+    listed,
+    log_probs,
+    random_tables,
+    reorder,
+)
+
+from nmt.decoding.rules import (
+    NO_PIECE,
+    forbidden_phrases,
+    forced_prefix,
+    minimum_length,
+    no_repeated_ngrams,
+    required_phrases,
+)
+from nmt.decoding.search import Hypotheses, beam_search, greedy_search
+
+_ = NO_PIECE
+
+WIDTH = 6
+
+
+@partial(jax.jit, static_argnames=("kind", "beam_size"))
+def search(kind: str, value, tables, alpha=0.0, beam_size=None) -> Hypotheses:
+    """Searches under the rule that is called so."""
+    select = None
+    if kind == "required":
+        rule, select = required_phrases(value, EOS)
+    else:
+        make = {
+            "minimum": partial(minimum_length, eos_id=EOS),
+            "repeat": no_repeated_ngrams,
+            "prefix": forced_prefix,
+            "forbidden": forbidden_phrases,
+        }[kind]
+        rule = make(value)
+    arguments = {
+        "constants": tables,
+        "cache": jnp.zeros((len(tables), 1), jnp.int32),
+        "max_lengths": jnp.full(len(tables), WIDTH),
+        "max_length": WIDTH,
+        "length_penalty": alpha,
+        "rules": [rule],
+        **IDS,
+    }
+    if beam_size is None:
+        return greedy_search(decode_step, **arguments)
+    return beam_search(decode_step, reorder, beam_size=beam_size, select=select, **arguments)
+
+
+def contains(body: tuple, phrase: tuple) -> bool:
+    return any(body[i : i + len(phrase)] == phrase for i in range(len(body) - len(phrase) + 1))
+
+
+def repeats(body: tuple, size: int) -> bool:
+    grams = [body[i : i + size] for i in range(len(body) - size + 1)]
+    return len(set(grams)) < len(grams)
+
+
+# A kind of rule, its value for all sentences, and what it means for a sequence without its end.
+PHRASES = [[A, B, _], [C, _, _], [_, _, _]]
+RULES = {
+    "minimum 0": ("minimum", 0, lambda y: True),
+    "minimum 3": ("minimum", 3, lambda y: len(y) >= 3),
+    "no piece twice": ("repeat", 1, lambda y: not repeats(y, 1)),
+    "no pair twice": ("repeat", 2, lambda y: not repeats(y, 2)),
+    "no triple twice": ("repeat", 3, lambda y: not repeats(y, 3)),
+    "no prefix": ("prefix", [_, _], lambda y: True),
+    "a prefix": ("prefix", [B, A], lambda y: y[:2] == (B, A)),
+    "a short prefix": ("prefix", [C, _], lambda y: y[:1] == (C,)),
+    "a prefix that ends": ("prefix", [B, EOS], lambda y: y == (B,)),
+    "nothing forbidden": ("forbidden", [[_, _]], lambda y: True),
+    "forbidden phrases": (
+        "forbidden",
+        PHRASES,
+        lambda y: not contains(y, (A, B)) and not contains(y, (C,)),
+    ),
+    "a forbidden triple": ("forbidden", [[A, A, B]], lambda y: not contains(y, (A, A, B))),
+    "nothing required": ("required", [[_, _]], lambda y: True),
+    "required phrases": (
+        "required",
+        PHRASES,
+        lambda y: contains(y, (A, B)) and contains(y, (C,)),
+    ),
+    "required phrases that overlap": (
+        "required",
+        [[A, B, A], [B, A, A]],
+        lambda y: contains(y, (A, B, A)) and contains(y, (B, A, A)),
+    ),
+    "a required repetition": ("required", [[A, A, B]], lambda y: contains(y, (A, A, B))),
+}
+
+
+def value_of(kind: str, value) -> jax.Array:
+    """The value as the rule takes it: what is a sentence's own gets a row each."""
+    array = jnp.asarray(value, jnp.int32)
+    return jnp.broadcast_to(array, (BATCH, *array.shape)) if array.ndim else array
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.0])
+@pytest.mark.parametrize(("kind", "value", "allowed"), RULES.values(), ids=RULES)
+def test_beam_as_wide_as_the_space_equals_enumeration(kind, value, allowed, alpha):
+    # 364 sequences of up to 5 pieces; ends are rare, so that nothing is decided before the last.
+    tables = random_tables(1, end=-40.0)
+    found = jax.device_get(search(kind, value_of(kind, value), tables, alpha, beam_size=364))
+    for sentence in range(0, BATCH, 10):
+        expected = enumerate_all(tables[sentence], WIDTH, alpha, allowed)
+        assert expected
+        assert_same(listed(found, sentence), expected)
+
+
+@pytest.mark.parametrize("beam_size", [None, 1, 5])
+@pytest.mark.parametrize(("kind", "value", "allowed"), RULES.values(), ids=RULES)
+def test_what_a_narrow_search_finds_is_allowed_and_scored_by_the_model(
+    kind, value, allowed, beam_size
+):
+    if kind == "required" and beam_size is None:
+        pytest.skip("greedy search has no selection")
+    tables = random_tables(2)
+    found = jax.device_get(search(kind, value_of(kind, value), tables, 0.0, beam_size))
+    for sentence, table in enumerate(tables):
+        hypotheses = listed(found, sentence)
+        assert hypotheses
+        for score, tokens in hypotheses:
+            assert allowed(tokens[:-1])
+            np.testing.assert_allclose(score, sum(log_probs(table, tokens)), **CLOSE)
+
+
+def test_each_sentence_has_its_own_phrases():
+    tables = random_tables(3)
+    phrases = np.full((BATCH, 1, 2), NO_PIECE)
+    phrases[::2, 0] = C, A
+    for kind in ("forbidden", "required"):
+        found = jax.device_get(search(kind, jnp.asarray(phrases), tables, beam_size=5))
+        free = jax.device_get(search(kind, jnp.full_like(phrases, NO_PIECE), tables, beam_size=5))
+        with_phrase = [contains(listed(found, n)[0][1], (C, A)) for n in range(BATCH)]
+        assert all(with_phrase[::2]) if kind == "required" else not any(with_phrase[::2])
+        for x, y in zip(found, free, strict=True):
+            np.testing.assert_array_equal(x[1::2], y[1::2])
+
+
+def test_no_sequence_is_left_where_rules_contradict():
+    tables = random_tables(4)
+    found = jax.device_get(search("prefix", value_of("prefix", [A] * WIDTH), tables, beam_size=3))
+    assert (found.lengths == 0).all()
+    assert (found.scores == -np.inf).all()
+    greedy = jax.device_get(search("prefix", value_of("prefix", [A] * WIDTH), tables))
+    assert (greedy.lengths == 0).all()
+    assert (greedy.scores == -np.inf).all()
+
+
+def test_changing_a_value_compiles_nothing():
+    tables = random_tables(5)
+    for kind, values in {
+        "minimum": (1, 4),
+        "repeat": (2, 3),
+        "prefix": ([A, _], [B, C]),
+        "forbidden": ([[A, _]], [[B, C]]),
+        "required": ([[A, _]], [[B, C]]),
+    }.items():
+        search(kind, value_of(kind, values[0]), tables, beam_size=4)
+        before = search._cache_size()
+        search(kind, value_of(kind, values[1]), tables, beam_size=4)
+        assert search._cache_size() == before
