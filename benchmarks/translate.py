@@ -1,0 +1,267 @@
+"""Decoding speed beside CTranslate2: the same weights, the same sentences, the same search.
+
+    pip install ctranslate2==4.8.5
+    python benchmarks/translate.py --workdir runs/m30k --lines data/multi30k/test.de
+
+Two models: the base Transformer with a vocabulary of 32,000 and random weights, of which every
+hypothesis runs to 32 pieces; and the trained one of a run's folder, if given. Each contender is a
+process of its own, so that memory is its own and no thread pool is in another's way. They take
+turns: ratios compare times of the same round.
+"""
+
+import dataclasses
+import json
+import multiprocessing
+import re
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+from ct2_convert import convert
+from train_step import machine
+
+import nmt
+from nmt.config import EXTRA_TARGET_LENGTH, TransformerConfig
+from nmt.decoding.search import beam_search, greedy_search
+from nmt.models.seq2seq import build, init_params
+
+VOCAB_SIZE, LENGTH = 32_000, 32
+NUM_ROWS = 32
+"""Sentences that nmt decodes at once; CTranslate2 takes up to 64. Each is the faster choice."""
+
+PAD, BOS, EOS = 0, 1, 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Measure decoding beside CTranslate2."""
+
+    # Folder of a run, to be measured on --lines too.
+    workdir: Path | None = None
+    # Source sentences for --workdir.
+    lines: Path | None = None
+    # Sentences of --lines that are taken, from the first.
+    num_lines: int = 1000
+    # Turns that a contender takes, after one that does not count.
+    rounds: int = 5
+    # Contenders beside nmt: CTranslate2's compute types.
+    peers: tuple[str, ...] = ("float32", "int8")
+    # File to write the results to, each round of them.
+    json: Path | None = None
+
+
+class Case(NamedTuple):
+    """What is to be decoded."""
+
+    model: str  # "base" or "own"
+    num_sentences: int
+    beam_size: int
+
+
+BASE = [Case("base", n, k) for n, k in ((32, 4), (128, 4), (32, 1), (128, 1), (1, 4), (1, 1))]
+
+
+class Answer(NamedTuple):
+    """What a contender did."""
+
+    seconds: float
+    num_tokens: int
+    outputs: list[Any]  # pieces or text of the best hypothesis
+    megabytes: float  # of memory, at most so far
+
+
+def main(options: Options) -> None:
+    """Measures, prints, writes."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_models(options, Path(folder))
+        names = ["nmt", *options.peers]
+        contenders = {name: start(name, options, folder) for name in names}
+        cases = list(BASE)
+        if options.workdir:
+            cases += [Case("own", options.num_lines, k) for k in (4, 1)] + [Case("own", 1, 4)]
+        answers: dict[Case, dict[str, list[Answer]]] = {}
+        for case in cases:
+            for connection in contenders.values():
+                ask(connection, case)
+            rounds = [
+                {name: ask(connection, case) for name, connection in contenders.items()}
+                for _ in range(options.rounds)
+            ]
+            answers[case] = {name: [r[name] for r in rounds] for name in names}
+            for line in table(case, answers[case]):
+                print(line, flush=True)
+        for connection in contenders.values():
+            connection.send(None)
+    print(machine())
+    if options.json:
+        report = [
+            {**case._asdict(), "contender": name, "seconds": [a.seconds for a in found],
+             "num_tokens": found[0].num_tokens, "megabytes": found[-1].megabytes}
+            for case, by_name in answers.items() for name, found in by_name.items()
+        ]  # fmt: skip
+        options.json.write_text(json.dumps({"machine": machine(), "results": report}, indent=1))
+
+
+def write_models(options: Options, folder: Path) -> None:
+    """Writes what CTranslate2 reads."""
+    config = TransformerConfig()
+    tokens = [str(n) for n in range(VOCAB_SIZE)]
+    tokens[PAD], tokens[BOS], tokens[EOS], tokens[3] = "<pad>", "<s>", "</s>", "<unk>"
+    convert(config, jax.device_get(base()[1]), tokens, folder / "base")
+    if options.workdir:
+        translator = nmt.load(options.workdir)
+        size = translator.tokenizer.vocab_sizes[0]
+        tokens = translator.tokenizer.source.id_to_piece(list(range(size)))
+        params = jax.device_get(translator.params)
+        convert(translator.config.model, params, tokens, folder / "own")
+
+
+def base() -> tuple[Any, Any]:
+    """Makes the base model, of random weights."""
+    model = build(TransformerConfig(), (VOCAB_SIZE, VOCAB_SIZE), shared=True)
+    return model, jax.jit(partial(init_params, model))(jax.random.key(0))
+
+
+def start(name: str, options: Options, folder: str) -> Connection:
+    """Starts a contender."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    context.Process(target=serve, args=(theirs, name, options, Path(folder)), daemon=True).start()
+    return ours
+
+
+def ask(connection: Connection, case: Case) -> Answer:
+    """Lets a contender decode."""
+    connection.send(case)
+    return connection.recv()
+
+
+def serve(connection: Connection, name: str, options: Options, folder: Path) -> None:
+    """Answers until nothing is asked."""
+    lines = options.lines.read_text().splitlines() if options.lines else []
+    sources = np.random.default_rng(0).integers(4, VOCAB_SIZE, (128, LENGTH))
+    if name == "nmt":
+        decode = nmt_decoder(options, lines, sources)
+    else:
+        decode = ct2_decoder(name, options, lines, sources, folder)
+    while case := connection.recv():
+        begin = time.perf_counter()
+        outputs = decode(case)
+        seconds = time.perf_counter() - begin
+        connection.send(Answer(seconds, sum(map(len, outputs)), outputs, peak_megabytes()))
+
+
+def peak_megabytes() -> float:
+    """Returns the most memory that this process has had; `getrusage` counts its parent's too."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) / 1024
+
+
+def nmt_decoder(
+    options: Options, lines: list[str], sources: np.ndarray
+) -> Callable[[Case], list[Any]]:
+    """Makes the function that decodes with nmt."""
+    translator = options.workdir and nmt.load(options.workdir)
+    model, params = base()
+
+    @partial(jax.jit, static_argnames="beam_size")
+    def search(params: Any, source: jax.Array, beam_size: int) -> jax.Array:
+        apply = partial(model.apply, {"params": params})
+        positions = jnp.broadcast_to(jnp.arange(LENGTH), source.shape)
+        memory = apply(
+            source, jnp.ones_like(source), positions, deterministic=True, method="encode"
+        )
+        constants, cache = apply(memory, LENGTH, method="start")
+        arguments = {
+            "constants": constants,
+            "cache": cache,
+            "max_lengths": jnp.full(len(source), LENGTH),
+            "max_length": LENGTH + EXTRA_TARGET_LENGTH,
+            "pad_id": PAD,
+            "bos_id": BOS,
+            "eos_id": EOS,
+            "length_penalty": 0.6,
+            "rooms": [LENGTH],
+            "grow": model.grow,
+        }
+        step = partial(apply, method="decode_step")
+        if beam_size == 1:
+            return greedy_search(step, **arguments).tokens[:, 0]
+        return beam_search(step, model.reorder, beam_size=beam_size, **arguments).tokens[:, 0]
+
+    def decode(case: Case) -> list[Any]:
+        if case.model == "own":
+            found = translator.translate(lines[: case.num_sentences], beam_size=case.beam_size)
+            return [list(translation.tokens) for translation in found]
+        outputs = []
+        for start in range(0, case.num_sentences, NUM_ROWS):
+            source = jnp.asarray(sources[: case.num_sentences][start : start + NUM_ROWS], jnp.int32)
+            tokens = np.asarray(search(params, source, case.beam_size))
+            outputs += [[str(t) for t in row if t != PAD] for row in tokens.tolist()]
+        return outputs
+
+    return decode
+
+
+def ct2_decoder(
+    compute_type: str, options: Options, lines: list[str], sources: np.ndarray, folder: Path
+) -> Callable[[Case], list[Any]]:
+    """Makes the function that decodes with CTranslate2."""
+    import ctranslate2
+
+    models = {
+        path.name: ctranslate2.Translator(
+            str(path), compute_type=compute_type, inter_threads=1, intra_threads=2
+        )
+        for path in folder.iterdir()
+    }
+    encode = options.workdir and nmt.load(options.workdir).tokenizer.source.encode
+
+    def decode(case: Case) -> list[Any]:
+        if case.model == "own":
+            batch = encode(lines[: case.num_sentences], out_type=str)
+            limits = {"max_decoding_length": 256}
+        else:
+            batch = [[str(n) for n in row] for row in sources[: case.num_sentences].tolist()]
+            limits = {"max_decoding_length": LENGTH, "min_decoding_length": LENGTH}
+        found = models[case.model].translate_batch(
+            batch, beam_size=case.beam_size, length_penalty=0.6, max_batch_size=64, **limits
+        )
+        return [result.hypotheses[0] for result in found]
+
+    return decode
+
+
+def table(case: Case, answers: dict[str, list[Answer]]) -> Iterator[str]:
+    """Yields a line a contender."""
+    ours = answers["nmt"]
+    yield f"{case.model}, {case.num_sentences} sentences, beam {case.beam_size}"
+    for name, found in answers.items():
+        rate = median(a.num_tokens / a.seconds for a in found)
+        ratios = [
+            (x.num_tokens / x.seconds) / (y.num_tokens / y.seconds)
+            for x, y in zip(ours, found, strict=True)
+        ]
+        # Of hypotheses that run to the limit, nmt's last piece is the end and theirs is not.
+        last = LENGTH - 1 if case.model == "base" else None
+        pairs = zip(ours[0].outputs, found[0].outputs, strict=True)
+        same = sum(x[:last] == y[:last] for x, y in pairs)
+        label = "nmt float32" if name == "nmt" else f"CTranslate2 {name}"
+        yield (
+            f"  {label:20} {rate:8,.0f} tokens/s  {median(a.seconds for a in found) * 1e3:8,.0f} ms"
+            f"  nmt is {median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f}) times as fast"
+            f"  {found[-1].megabytes:6,.0f} MB  {same} outputs as nmt's"
+        )
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))
