@@ -279,6 +279,47 @@ class DecodingConfig(_Group, group="decoding"):
         self._expect_least(0, "length_penalty")
 
 
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions(_Group, group="options"):
+    """How the sentences of a call are translated; None is the run's configuration."""
+
+    # Hypotheses kept a sentence; 1 is greedy.
+    beam_size: int | None = None
+    # Power α of the length normalisation ((c + |Y|) / (c + 1))^α.
+    length_penalty: float | None = None
+    # c of the length normalisation: 5 is GNMT's; 0 with α = 1 is the average over the pieces.
+    length_offset: float = 5.0
+    # Translations a sentence: the best one, and the others in `alternatives`.
+    n_best: int = 1
+    # Least pieces of a translation.
+    min_length: int = 0
+    # Size of the n-grams of pieces that may not occur twice in a translation; 0 lets them.
+    no_repeat_ngram: int = 0
+    # Translations a sentence that are drawn at random, in place of a search; 0 searches.
+    samples: int = 0
+    # Sharpens (below 1) or flattens (above 1) the distribution that samples are drawn from.
+    temperature: float = 1.0
+    # Samples are drawn from this many of the likeliest pieces; None draws from all.
+    top_k: int | None = None
+    # Samples are drawn from the likeliest pieces that together have this probability.
+    top_p: float | None = None
+    # Of the samples; a sentence's depend on it and the seed alone.
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self._expect_types()
+        self._expect_least(1, "beam_size", "n_best", "top_k")
+        self._expect_least(0, "length_penalty", "length_offset", "no_repeat_ngram", "samples")
+        self._expect_positive("temperature", "top_p")
+        self._expect(self.top_p is None or self.top_p <= 1, "top_p", "at most 1")
+        self._expect(
+            0 <= self.min_length <= EXTRA_TARGET_LENGTH,
+            "min_length",
+            f"between 0 and {EXTRA_TARGET_LENGTH}, which every translation may have",
+        )
+        self._expect(0 <= self.seed < 2**32, "seed", "a number in [0, 2^32)")
+
+
 @dataclass(frozen=True)
 class Config:
     """One experiment."""

@@ -78,6 +78,11 @@ def split_local(batch: Tree) -> Tree:
     return jax.tree.map(lambda x: x.reshape(devices, -1, *x.shape[1:]), batch)
 
 
+def join_local(rows: Tree) -> Tree:
+    """Undoes `split_local`, as NumPy arrays."""
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), jax.device_get(rows))
+
+
 def pmap_train_step(train_step: Callable[..., Any]) -> Callable[..., Any]:
     """Compiles (state, batch) -> (state, metrics) for all devices; the state is donated."""
     return jax.pmap(
@@ -100,6 +105,8 @@ def pmap_eval_step(eval_step: Callable[..., Any]) -> Callable[..., Any]:
     )
 
 
-def pmap_search(search: Callable[..., Any]) -> Callable[..., Any]:
-    """Compiles (params, source, length_penalty) -> hypotheses for the devices of this host."""
-    return jax.pmap(search, axis_name=AXIS, in_axes=(None, 0, None), devices=jax.local_devices())
+def pmap_rows(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compiles (params, rows, more of the rows, values) -> rows for the devices of this host."""
+    return jax.pmap(
+        function, axis_name=AXIS, in_axes=(None, 0, 0, None), devices=jax.local_devices()
+    )

@@ -17,13 +17,14 @@ from kill_and_resume import differences, read_events
 from sacrebleu.metrics import BLEU, CHRF
 
 import nmt
-from nmt import checkpoint, parallel
+from nmt import checkpoint, cli, parallel
 from nmt.config import (
     Config,
     DataConfig,
     DecodingConfig,
     InputError,
     OptimizerConfig,
+    SearchOptions,
     TokenizerConfig,
     TrainingConfig,
     TransformerConfig,
@@ -147,8 +148,8 @@ def test_the_best_parameters_are_kept_translate_test_and_are_loaded(tmp_path, mo
     jax.tree.map(np.testing.assert_array_equal, best.params, sixth.params)
     test = load_corpus(CONFIG.data).test.source
     lines = (tmp_path / "translations.txt").read_text().splitlines()
-    assert lines == list(best.translate_lines(test))
-    assert lines != list(latest.translate_lines(test))
+    assert lines == [t.text for t in best.translate_lines(test)]
+    assert lines != [t.text for t in latest.translate_lines(test)]
 
 
 def test_evaluation_compiles_nothing_after_the_first_step(tmp_path, monkeypatch, caplog):
@@ -507,7 +508,41 @@ def test_the_command_writes_a_line_for_each_line(run, translator):
     ]
     result = nmt_command(run, "\r\n".join(lines).encode())
     assert result.returncode == 0, result.stderr
-    assert result.stdout.decode().split("\n")[:-1] == list(translator.translate_lines(lines))
+    expected = [t.text for t in translator.translate_lines(lines)]
+    assert result.stdout.decode().split("\n")[:-1] == expected
+
+
+def test_files_in_files_out_and_all_that_is_known_as_json(run, translator, tmp_path):
+    lines = ["The boy sleeps.", "", "The old woman sees a red house. " * 9]
+    source, output = tmp_path / "source", tmp_path / "output"
+    source.write_text("\n".join(lines))
+    cli.translate(run, source, output, "json", options=SearchOptions(n_best=2))
+    expected = list(translator.translate_lines(lines, n_best=2))
+    found = [json.loads(line) for line in output.read_text().splitlines()]
+    assert [x["text"] for x in found] == [t.text for t in expected]
+    assert [x["alternatives"][0]["score"] for x in (found[0], found[2])] == [
+        t.alternatives[0].score for t in (expected[0], expected[2])
+    ]
+    pairs = [(line, t.text) for line, t in zip(lines[:2], expected, strict=False)]
+    source.write_text("".join(f"{a}\t{b}\n" for a, b in pairs))
+    cli.score(run, source, output)
+    scores = [float(line) for line in output.read_text().splitlines()]
+    assert scores == pytest.approx([t.score for t in translator.score(pairs)], abs=1e-6)
+
+
+def test_a_mistake_writes_over_nothing(run, tmp_path):
+    output = tmp_path / "output"
+    output.write_text("dear")
+    with pytest.raises(InputError, match="n_best is 9; expected at most beam_size 2"):
+        cli.translate(run, output=output, options=SearchOptions(n_best=9))
+    with pytest.raises(InputError, match="is the input: writing it would destroy it"):
+        cli.translate(run, output, output)
+    assert output.read_text() == "dear"
+    source = tmp_path / "source"
+    source.write_text("one\tpair\nno pair\n")
+    with pytest.raises(InputError, match=r"source, line 2: 0 tabs; expected a source, a tab"):
+        cli.score(run, source, output)
+    assert len(output.read_text().splitlines()) == 1
 
 
 def test_the_command_ends_at_bytes_that_are_not_text_after_the_lines_before(run):

@@ -3,35 +3,55 @@
 import copy
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Int
+from jaxtyping import Array, Float, Int
 
 from nmt import checkpoint, parallel
-from nmt.config import EXTRA_TARGET_LENGTH, Config, DecodingConfig, InputError
+from nmt.config import EXTRA_TARGET_LENGTH, Config, InputError, SearchOptions
 from nmt.data.batching import bucket_length
 from nmt.data.tokenizer import Tokenizer
-from nmt.decoding.search import Hypotheses, beam_search, greedy_search
+from nmt.decoding import decoder
+from nmt.decoding.decoder import Ids, Phrases, Sampling, Values
+from nmt.decoding.rules import NO_PIECE
+from nmt.decoding.search import Hypotheses, length_normalization
 from nmt.models.seq2seq import Params, build, init_params
 from nmt.models.transformer import Transformer
 
 LINES_AT_ONCE = 2048
-"""Lines that `translate_lines` reads before it translates them; the memory it needs."""
+"""Lines that are read before they are translated, unless the caller says otherwise."""
 
 
 class Translation(NamedTuple):
     """What became of one sentence."""
 
     text: str
-    score: float  # log-probability under the length normalisation
+    score: float  # the sum of token_log_probs under the length normalisation
     tokens: tuple[str, ...]  # pieces, without the end
+    token_log_probs: tuple[float, ...]  # of each piece and of the end
+    alternatives: tuple["Translation", ...] = ()  # the next best, or more samples
+
+
+NOTHING = Translation("", 0.0, (), ())
+"""What an empty sentence becomes."""
+
+MAX_PHRASES, MAX_PHRASE_LENGTH = 16, 16
+"""Phrases that a translation may be asked to contain or not to, and pieces of one of them."""
+
+
+class _Item(NamedTuple):
+    """A sentence and what is asked of its translation, as ids."""
+
+    source: list[int]
+    prefix: Sequence[int] = ()
+    forbidden: tuple[Sequence[int], ...] = ()
+    required: tuple[Sequence[int], ...] = ()
 
 
 class Translator:
@@ -45,6 +65,7 @@ class Translator:
       params: its parameters.
       tokenizer: of the model's vocabulary.
       config: of the experiment; `config.decoding` holds the defaults.
+      compiled: what has been compiled so far: the method, and the shape of its source a device.
     """
 
     def __init__(
@@ -52,7 +73,9 @@ class Translator:
     ) -> None:
         self.model, self.tokenizer, self.config = model, tokenizer, config
         self.params = parallel.replicate_locally(params)
-        self._compiled: dict[int, Callable[..., Hypotheses]] = {}  # by beam size
+        self._ids = Ids(tokenizer.pad_id, tokenizer.bos_id, tokenizer.eos_id)
+        self.compiled: list[tuple[str, tuple[int, ...]]] = []
+        self._functions: dict[tuple[Any, ...], Callable[..., Any]] = {}
 
     def with_params(self, params: Params) -> "Translator":
         """Returns a translator with other parameters and the same compiled functions."""
@@ -64,15 +87,24 @@ class Translator:
         self,
         sentences: Sequence[str],
         *,
-        beam_size: int | None = None,
-        length_penalty: float | None = None,
+        prefixes: Sequence[str] | None = None,
+        forbidden: Sequence[Sequence[str]] | None = None,
+        required: Sequence[Sequence[str]] | None = None,
+        **options: Any,
     ) -> list[Translation]:
         """Translates sentences, in the order they come.
 
+        A translation does not depend on the other sentences, nor on their number and order.
+
         Args:
           sentences: text; an empty one has an empty translation.
-          beam_size: hypotheses kept a sentence, 1 is greedy; None is the configuration's.
-          length_penalty: α of the length normalisation; None is the configuration's.
+          prefixes: how each translation has to begin.
+          forbidden: phrases that each translation may not contain, as the vocabulary cuts them.
+          required: phrases that each translation must contain; a wider beam finds better ways.
+          **options: fields of `nmt.config.SearchOptions`.
+
+        Returns:
+          A translation each. Where prefix and phrases leave none, its score is -inf.
 
         Raises:
           ValueError: a sentence has more pieces than `config.decoding.max_source_length`, or an
@@ -80,30 +112,69 @@ class Translator:
         """
         if isinstance(sentences, str):
             raise ValueError("sentences is one string; expected a sequence of them")
-        decoding = self._decoding(beam_size, length_penalty)
-        search = self._compile(decoding.beam_size)
-        alpha = float(decoding.length_penalty)  # an int would be compiled anew
-        encoded = self.tokenizer.encode_source(sentences)
-        for number, ids in enumerate(encoded):
-            if len(ids) > decoding.max_source_length:
-                raise ValueError(
-                    f"sentence {number} has {len(ids)} pieces, more than "
-                    f"decoding.max_source_length {decoding.max_source_length}; split it "
-                    "(`translate_lines` does)"
-                )
-        translations = [Translation("", 0.0, ())] * len(sentences)
-        for index, source in self._batches(encoded):
-            hypotheses = jax.device_get(search(self.params, parallel.split_local(source), alpha))
-            hypotheses = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), hypotheses)
+        choice = SearchOptions(**options)
+        num_hypotheses, values = self._values(choice)
+        search = self._compile("search", num_hypotheses=num_hypotheses)
+        translations = [NOTHING] * len(sentences)
+        items = self._items(sentences, prefixes, forbidden, required)
+        if choice.samples and any(item.required for item in items):
+            raise ValueError("samples cannot be made to contain phrases; leave out `required`")
+        for index, source, phrases in self._batches(items):
+            rows = parallel.split_local((source, phrases))
+            found = parallel.join_local(search(self.params, *rows, values))
             for row, number in enumerate(index):
-                length = max(0, hypotheses.lengths[row, 0] - 1)  # without the end
-                ids = hypotheses.tokens[row, 0, :length].tolist()
-                translations[number] = Translation(
-                    self.tokenizer.decode(ids),
-                    float(hypotheses.scores[row, 0]),
-                    tuple(self.tokenizer.target.id_to_piece(ids)),
-                )
+                best = []
+                for k in range(choice.samples or choice.n_best):
+                    length = int(found.lengths[row, k])
+                    if length or k == 0:
+                        ids = found.tokens[row, k, : max(0, length - 1)].tolist()
+                        log_probs = found.log_probs[row, k, :length].tolist()
+                        best.append(self._translation(ids, log_probs, float(found.scores[row, k])))
+                translations[number] = best[0]._replace(alternatives=tuple(best[1:]))
         return translations
+
+    def score(
+        self,
+        pairs: Sequence[tuple[str, str]],
+        *,
+        length_penalty: float | None = None,
+        length_offset: float = 5.0,
+    ) -> list[Translation]:
+        """Scores given translations, as a search would that found them.
+
+        Args:
+          pairs: source and target sentences.
+          length_penalty: α of the length normalisation; None is the configuration's.
+          length_offset: c of the length normalisation.
+
+        Raises:
+          ValueError: a source has more pieces than `config.decoding.max_source_length`, or a
+            target more than `EXTRA_TARGET_LENGTH` above that.
+        """
+        choice = SearchOptions(length_penalty=length_penalty, length_offset=length_offset)
+        _, values = self._values(choice)
+        sources, targets = zip(*pairs, strict=True) if pairs else ((), ())
+        encoded = self.tokenizer.encode_target(targets)
+        longest = self.config.decoding.max_source_length + EXTRA_TARGET_LENGTH
+        for number, ids in enumerate(encoded):
+            if len(ids) > longest:
+                raise ValueError(f"target {number} has {len(ids)} pieces, more than {longest}")
+        items = [
+            item._replace(prefix=ids)
+            for item, ids in zip(self._items(sources), encoded, strict=True)
+        ]
+        lengths = jnp.array([len(ids) for ids in encoded], jnp.int32)
+        norms = length_normalization(lengths, values.length_penalty, values.length_offset).tolist()
+        result = [NOTHING] * len(pairs)
+        force = self._compile("force")
+        for index, source, phrases in self._batches(items):
+            rows = parallel.split_local((source, phrases))
+            log_probs = parallel.join_local(force(self.params, *rows, None))
+            for row, number in enumerate(index):
+                ids = encoded[number]
+                own = log_probs[row, : len(ids)].tolist()
+                result[number] = self._translation(ids[:-1], own, sum(own) / norms[number])
+        return result
 
     def warm_up(
         self, lines: Sequence[str] | None = None, *, beam_size: int | None = None
@@ -119,75 +190,80 @@ class Translator:
         """
         shapes = self.shapes()
         if lines is not None:
-            parts = [part for line in self._parts(lines) for part in line]
+            parts = [part for line in self._parts(lines, "split") for part in line]
             lengths = {self._bucket(len(ids)) for ids in self.tokenizer.encode_source(parts)}
             shapes = [shape for shape in shapes if shape[1] in lengths]
-        decoding = self._decoding(beam_size, None)
-        search = self._compile(decoding.beam_size)
+        num_hypotheses, values = self._values(SearchOptions(beam_size=beam_size))
+        search = self._compile("search", num_hypotheses=num_hypotheses)
         for shape in shapes:
-            empty = np.full(shape, self.tokenizer.pad_id, np.int32)
-            alpha = float(decoding.length_penalty)
-            jax.block_until_ready(search(self.params, parallel.split_local(empty), alpha))
+            empty = parallel.split_local(np.full(shape, self.tokenizer.pad_id, np.int32))
+            jax.block_until_ready(search(self.params, empty, Phrases(), values))
         return shapes
 
-    def translate_lines(self, lines: Iterable[str], **options: Any) -> Iterator[str]:
-        """Yields one line for each line, blank ones and ones of any length included.
-
-        A line longer than `config.decoding.max_source_length` pieces is split at the sentence end,
-        else the space, nearest to its middle, as often as needed, and its parts' translations are
-        joined by spaces.
+    def translate_lines(
+        self,
+        lines: Iterable[str],
+        *,
+        overlong: Literal["split", "truncate", "error"] = "split",
+        lines_at_once: int = LINES_AT_ONCE,
+        **options: Any,
+    ) -> Iterator[Translation]:
+        """Returns one translation for each line, blank ones and ones of any length included.
 
         Args:
-          lines: an iterable of any length; `LINES_AT_ONCE` are taken at a time.
+          lines: an iterable of any length.
+          overlong: what becomes of a line of more pieces than `config.decoding.max_source_length`.
+            It is split at the sentence end, else the space, nearest to its middle, as often as
+            needed, and its parts' translations are joined ("split"); or only the first such part
+            is translated; or a ValueError ends the job behind the lines before.
+          lines_at_once: how many are read before they are translated: the more, the fewer rows of
+            a batch are empty.
           **options: as `translate` takes them.
+
+        Raises:
+          ValueError: an option is out of range.
         """
-        lines = iter(lines)
-        while chunk := list(islice(lines, LINES_AT_ONCE)):
-            parts = self._parts(chunk)
-            texts = iter(self.translate([part for line in parts for part in line], **options))
+        self._values(SearchOptions(**options))  # now, not when the first line is asked for
+        return self._translate_lines(iter(lines), overlong, lines_at_once, options)
+
+    def _translate_lines(
+        self, lines: Iterator[str], overlong: str, lines_at_once: int, options: dict[str, Any]
+    ) -> Iterator[Translation]:
+        number = 0
+        while chunk := list(islice(lines, lines_at_once)):
+            parts = self._parts(chunk, overlong)
+            sentences = list(chain.from_iterable(parts))
+            translations = iter(self.translate(sentences, **options))
             for line in parts:
-                yield " ".join(translation.text for translation in islice(texts, len(line)))
+                yield joined(list(islice(translations, len(line))))
+            number += len(parts)
+            if len(parts) < len(chunk):
+                raise ValueError(
+                    f"line {number + 1} has more pieces than decoding.max_source_length "
+                    f"{self.config.decoding.max_source_length}"
+                )
 
     def search(
         self,
         params: Params,
         source: Int[Array, "B S"],
-        length_penalty: Float[ArrayLike, ""],
+        phrases: Phrases = Phrases(),  # noqa: B008, a constant
+        values: Values = Values(),  # noqa: B008, a constant
         *,
-        beam_size: int,
+        num_hypotheses: int,
     ) -> Hypotheses:
-        """Searches on arrays: pure, for callers who jit, vmap, pmap or export it themselves.
+        """Searches on arrays; see `nmt.decoding.decoder.search`."""
+        return decoder.search(
+            self.model, self._ids, params, source, phrases, values, num_hypotheses=num_hypotheses
+        )
 
-        Args:
-          params: of `self.model`.
-          source: ids, each row one sentence with its end id, filled up with the padding id; a
-            row of padding alone is empty and costs no step.
-          length_penalty: α of the length normalisation.
-          beam_size: K; 1 is greedy search.
-        """
-        apply = partial(self.model.apply, {"params": params})
-        segments = (source != self.tokenizer.pad_id).astype(jnp.int32)
-        lengths = segments.sum(1)
-        positions = jnp.broadcast_to(jnp.arange(source.shape[1]), source.shape)
-        memory = apply(source, segments, positions, deterministic=True, method="encode")
-        max_length = source.shape[1] + EXTRA_TARGET_LENGTH
-        constants, cache = apply(memory, max_length, method="start")
-        search = (
-            greedy_search
-            if beam_size == 1
-            else partial(beam_search, reorder=self.model.reorder, beam_size=beam_size)
-        )
-        return search(
-            partial(apply, method="decode_step"),
-            constants=constants,
-            cache=cache,
-            max_lengths=jnp.where(lengths > 0, lengths + EXTRA_TARGET_LENGTH, 1),
-            max_length=max_length,
-            pad_id=self.tokenizer.pad_id,
-            bos_id=self.tokenizer.bos_id,
-            eos_id=self.tokenizer.eos_id,
-            length_penalty=length_penalty,
-        )
+    def force(
+        self, params: Params, source: Int[Array, "B S"], phrases: Phrases, values: None
+    ) -> Float[Array, "B T"]:
+        """Scores whole targets, given as prefixes; see `nmt.decoding.decoder.force`."""
+        del values
+        assert phrases.prefix is not None
+        return decoder.force(self.model, self._ids, params, source, phrases.prefix)
 
     def shapes(self) -> list[tuple[int, int]]:
         """The (rows, source length) of every bucket: all shapes that translating may compile."""
@@ -201,53 +277,156 @@ class Translator:
         rows = self.config.decoding.batch_tokens // (length + EXTRA_TARGET_LENGTH)
         return parallel.num_local_devices() * max(1, rows)
 
+    def _values(self, options: SearchOptions) -> tuple[int, Values]:
+        """Returns the number of hypotheses, and what of the options is traced."""
+        decoding = self.config.decoding
+        beam_size = decoding.beam_size if options.beam_size is None else options.beam_size
+        alpha = options.length_penalty
+        if options.n_best > beam_size and not options.samples:
+            raise ValueError(f"n_best is {options.n_best}; expected at most beam_size {beam_size}")
+        vocab_size = self.tokenizer.vocab_sizes[1]
+        if beam_size > vocab_size:
+            raise ValueError(f"beam_size is {beam_size}; the vocabulary has {vocab_size} pieces")
+        values = Values(
+            float(decoding.length_penalty if alpha is None else alpha),
+            float(options.length_offset),
+            options.n_best,
+            options.min_length or None,
+            options.no_repeat_ngram or None,
+        )
+        if not options.samples:
+            return beam_size, values
+        sampling = Sampling(options.seed, float(options.temperature), options.top_k, options.top_p)
+        return options.samples, values._replace(sampling=sampling)
+
+    def _items(
+        self,
+        sentences: Sequence[str],
+        prefixes: Sequence[str] | None = None,
+        forbidden: Sequence[Sequence[str]] | None = None,
+        required: Sequence[Sequence[str]] | None = None,
+    ) -> list[_Item]:
+        """Encodes sentences and what is asked of their translations."""
+        given = {"prefixes": prefixes, "forbidden": forbidden, "required": required}
+        for name, values in given.items():
+            if values is not None and len(values) != len(sentences):
+                raise ValueError(
+                    f"{name} are of {len(values)} sentences; expected {len(sentences)}"
+                )
+        items = []
+        longest = self.config.decoding.max_source_length
+        for number, ids in enumerate(self.tokenizer.encode_source(sentences)):
+            item = _Item(
+                ids,
+                self._pieces(prefixes[number]) if prefixes else (),
+                tuple(map(self._pieces, forbidden[number])) if forbidden else (),
+                tuple(map(self._pieces, required[number])) if required else (),
+            )
+            if len(ids) > longest:
+                raise ValueError(
+                    f"sentence {number} has {len(ids)} pieces, more than "
+                    f"decoding.max_source_length {longest}; split it (`translate_lines` does)"
+                )
+            phrases = item.forbidden + item.required
+            if len(item.prefix) + sum(map(len, item.required)) >= len(ids) + EXTRA_TARGET_LENGTH:
+                raise ValueError(
+                    f"sentence {number} must have more pieces than its translation may: its own "
+                    f"{len(ids)} and {EXTRA_TARGET_LENGTH}"
+                )
+            if len(phrases) > MAX_PHRASES or any(len(p) > MAX_PHRASE_LENGTH for p in phrases):
+                raise ValueError(
+                    f"sentence {number} has {len(phrases)} phrases of up to "
+                    f"{max(map(len, phrases))} pieces; expected at most {MAX_PHRASES} of "
+                    f"{MAX_PHRASE_LENGTH}"
+                )
+            items.append(item)
+        return items
+
+    def _pieces(self, text: str) -> tuple[int, ...]:
+        return tuple(self.tokenizer.encode_target([text])[0][:-1])
+
     def _batches(
-        self, encoded: Sequence[list[int]]
-    ) -> Iterator[tuple[list[int], Int[np.ndarray, "B S"]]]:
-        """Yields (which sentences, their ids) by bucket, filled up with empty rows."""
-        members: dict[int, list[int]] = {}
-        for number, ids in enumerate(encoded):
-            if len(ids) > 1:  # more than the end
-                members.setdefault(self._bucket(len(ids)), []).append(number)
-        for length, numbers in sorted(members.items()):
+        self, items: Sequence[_Item]
+    ) -> Iterator[tuple[list[int], Int[np.ndarray, "B S"], Phrases]]:
+        """Yields (which sentences, their ids, their phrases), filled up with empty rows.
+
+        Together are sentences of one bucket that are asked for the same kinds of things.
+        """
+        members: dict[tuple[int, ...], list[int]] = {}
+        for number, item in enumerate(items):
+            if len(item.source) > 1 or item.prefix:  # more than the end
+                length = self._bucket(max(len(item.source), len(item.prefix) - EXTRA_TARGET_LENGTH))
+                members.setdefault((length, *map(bool, item[1:])), []).append(number)
+        for (length, *asked), numbers in sorted(members.items()):
             # Sentences that end together waste no steps on each other.
-            numbers.sort(key=lambda number: len(encoded[number]))
+            numbers.sort(key=lambda number: len(items[number].source))
             num_rows = self._num_rows(length)
+            shapes = ((length + EXTRA_TARGET_LENGTH,), *[(MAX_PHRASES, MAX_PHRASE_LENGTH)] * 2)
             for start in range(0, len(numbers), num_rows):
                 index = numbers[start : start + num_rows]
                 source = np.full((num_rows, length), self.tokenizer.pad_id, np.int32)
+                told = [np.full((num_rows, *shape), NO_PIECE, np.int32) for shape in shapes]
                 for row, number in enumerate(index):
-                    source[row, : len(encoded[number])] = encoded[number]
-                yield index, source
+                    ids, prefix, *phrases = items[number]
+                    source[row, : len(ids)] = ids
+                    told[0][row, : len(prefix)] = prefix
+                    for array, own in zip(told[1:], phrases, strict=True):
+                        for place, phrase in enumerate(own):
+                            array[row, place, : len(phrase)] = phrase
+                given: list[Any] = [
+                    x if asks else None for x, asks in zip(told, asked, strict=True)
+                ]
+                yield index, source, Phrases(*given)
 
-    def _compile(self, beam_size: int) -> Callable[..., Hypotheses]:
-        if beam_size not in self._compiled:
+    def _translation(self, ids: list[int], log_probs: Sequence[float], score: float) -> Translation:
+        """Turns the ids of one hypothesis, without the end, into text."""
+        pieces = tuple(self.tokenizer.target.id_to_piece(ids))
+        return Translation(self.tokenizer.decode(ids), score, pieces, tuple(log_probs))
+
+    def _compile(self, name: str, **static: int) -> Callable[..., Any]:
+        """Compiles the method of this name for all devices, and counts what for."""
+        key = (name, *static.values())
+        if key not in self._functions:
             unbound = copy.copy(self)  # what is compiled outlives these parameters
             unbound.params = None
-            search = partial(unbound.search, beam_size=beam_size)
-            self._compiled[beam_size] = parallel.pmap_search(search)
-        return self._compiled[beam_size]
+            method = partial(getattr(unbound, name), **static)
 
-    def _decoding(self, beam_size: int | None, length_penalty: float | None) -> DecodingConfig:
-        decoding = self.config.decoding
-        if beam_size is not None:
-            decoding = replace(decoding, beam_size=beam_size)
-        if length_penalty is not None:
-            decoding = replace(decoding, length_penalty=length_penalty)
-        return decoding
+            def counted(params: Params, source: jax.Array, *arguments: Any) -> Any:
+                unbound.compiled.append((name, source.shape))  # traced once a compilation
+                return method(params, source, *arguments)
 
-    def _parts(self, lines: Sequence[str]) -> list[list[str]]:
-        """Returns each line as the parts that fit."""
-        lengths = map(len, self.tokenizer.encode_source(lines))
-        longest = self.config.decoding.max_source_length
-        return [
-            [line] if length <= longest else split_line(line, self._fits)
-            for line, length in zip(lines, lengths, strict=True)
-        ]
+            self._functions[key] = parallel.pmap_rows(counted)
+        return self._functions[key]
+
+    def _parts(self, lines: Sequence[str], overlong: str) -> list[list[str]]:
+        """Returns each line as the parts that fit; of an error, the lines before it."""
+        result = []
+        for line, ids in zip(lines, self.tokenizer.encode_source(lines), strict=True):
+            parts = [line]
+            if len(ids) > self.config.decoding.max_source_length:
+                if overlong == "error":
+                    break
+                parts = split_line(line, self._fits)
+            result.append(parts[:1] if overlong == "truncate" else parts)
+        return result
 
     def _fits(self, text: str) -> bool:
         ids = self.tokenizer.encode_source([text])[0]
         return len(ids) <= self.config.decoding.max_source_length
+
+
+def joined(parts: Sequence[Translation]) -> Translation:
+    """Joins the translations of a line's parts: texts by spaces, and the sum of the scores."""
+    if len(parts) == 1:
+        return parts[0]
+    alternatives = zip(*(part.alternatives for part in parts), strict=False)
+    return Translation(
+        " ".join(part.text for part in parts),
+        sum(part.score for part in parts),
+        tuple(chain.from_iterable(part.tokens for part in parts)),
+        tuple(chain.from_iterable(part.token_log_probs for part in parts)),
+        tuple(map(joined, alternatives)),
+    )
 
 
 def split_line(line: str, fits: Callable[[str], bool]) -> list[str]:

@@ -390,7 +390,8 @@ def translate_all(
 ) -> list[str]:
     """Translates a whole split, one line for each."""
     lines = translator.translate_lines(sentences, **options)
-    return list(progress_bar(lines, name, len(sentences), leave=False))
+    bar = progress_bar(lines, name, len(sentences), leave=False)
+    return [translation.text for translation in bar]
 
 
 def show(measures: dict[str, float]) -> str:

@@ -1,0 +1,190 @@
+"""A model's search and its teacher forcing on arrays: what a `Translator` compiles.
+
+Pure functions, for callers who jit, vmap, pmap or export them themselves.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, Int
+
+from nmt.config import EXTRA_TARGET_LENGTH
+from nmt.decoding.rules import (
+    NO_PIECE,
+    forbidden_phrases,
+    forced_prefix,
+    minimum_length,
+    no_repeated_ngrams,
+    required_phrases,
+)
+from nmt.decoding.sampling import sampler, sentence_keys
+from nmt.decoding.search import Hypotheses, Rule, beam_search, greedy_search
+from nmt.models.seq2seq import Params
+from nmt.models.transformer import Transformer
+
+
+class Ids(NamedTuple):
+    """The ids that mean something to a search."""
+
+    pad: int
+    bos: int
+    eos: int
+
+
+class Sampling(NamedTuple):
+    """Turns sampling on; None is off."""
+
+    seed: Int[ArrayLike, ""]
+    temperature: Float[ArrayLike, ""] = 1.0
+    top_k: Int[ArrayLike, ""] | None = None
+    top_p: Float[ArrayLike, ""] | None = None
+
+
+class Values(NamedTuple):
+    """What a search may be told; None is off.
+
+    Whether a value is None is part of what is compiled; another value compiles nothing.
+    """
+
+    length_penalty: Float[ArrayLike, ""] = 0.0
+    length_offset: Float[ArrayLike, ""] = 5.0
+    num_best: Int[ArrayLike, ""] = 1
+    min_length: Int[ArrayLike, ""] | None = None
+    ngram_size: Int[ArrayLike, ""] | None = None
+    sampling: Sampling | None = None
+
+
+class Phrases(NamedTuple):
+    """What a search may be told of each sentence, as ids filled up with `NO_PIECE`; None is off."""
+
+    prefix: Int[Array, "B P"] | None = None
+    forbidden: Int[Array, "B P L"] | None = None
+    required: Int[Array, "B P L"] | None = None
+
+
+def search(
+    model: Transformer,
+    ids: Ids,
+    params: Params,
+    source: Int[Array, "B S"],
+    phrases: Phrases,
+    values: Values,
+    *,
+    num_hypotheses: int,
+) -> Hypotheses:
+    """Translates each row of ids.
+
+    Args:
+      model: a sequence-to-sequence model.
+      ids: the special ones.
+      params: of the model.
+      source: each row one sentence with its end id, filled up with the padding id; a row of padding
+        alone is empty and costs no step.
+      phrases: what is a sentence's own.
+      values: what all sentences share.
+      num_hypotheses: K, beam size or samples; 1 is greedy search.
+    """
+    apply: Callable[..., Any] = partial(model.apply, {"params": params})
+    segments = (source != ids.pad).astype(jnp.int32)
+    lengths = segments.sum(1)
+    positions = jnp.broadcast_to(jnp.arange(source.shape[1]), source.shape)
+    memory = apply(source, segments, positions, deterministic=True, method="encode")
+    max_length = source.shape[1] + EXTRA_TARGET_LENGTH
+    room = source.shape[1]  # most translations are no longer
+    constants, cache = apply(memory, room, method="start")
+    arguments = {
+        "decode_step": partial(apply, method="decode_step"),
+        "constants": constants,
+        "max_lengths": jnp.where(lengths > 0, lengths + EXTRA_TARGET_LENGTH, 1),
+        "max_length": max_length,
+        "pad_id": ids.pad,
+        "bos_id": ids.bos,
+        "eos_id": ids.eos,
+        "rules": _rules(phrases, values, ids.eos),
+        "length_penalty": values.length_penalty,
+        "length_offset": values.length_offset,
+        "rooms": [room],
+        "grow": model.grow,
+    }
+    if values.sampling is not None:
+        seed, temperature, top_k, top_p = values.sampling
+        keys = sentence_keys(seed, jnp.where(segments, source, -1), num_hypotheses)
+        return greedy_search(
+            cache=model.reorder(cache, jnp.zeros(keys.shape, jnp.int32)),
+            choose=sampler(keys, temperature, top_k, top_p),
+            num_hypotheses=num_hypotheses,
+            **arguments,
+        )
+    if num_hypotheses == 1 and phrases.required is None:
+        return greedy_search(cache=cache, **arguments)
+    select = None
+    if phrases.required is not None:
+        rule, select = required_phrases(phrases.required, ids.eos)
+        arguments["rules"].append(rule)
+    return beam_search(
+        reorder=model.reorder,
+        cache=cache,
+        beam_size=num_hypotheses,
+        num_best=values.num_best,
+        select=select,
+        **arguments,
+    )
+
+
+def _rules(phrases: Phrases, values: Values, eos_id: int) -> list[Rule]:
+    """Makes the rules that are on."""
+    rules = []
+    if values.min_length is not None:
+        rules.append(minimum_length(values.min_length, eos_id))
+    if values.ngram_size is not None:
+        rules.append(no_repeated_ngrams(values.ngram_size))
+    if phrases.prefix is not None:
+        rules.append(forced_prefix(phrases.prefix))
+    if phrases.forbidden is not None:
+        rules.append(forbidden_phrases(phrases.forbidden))
+    return rules
+
+
+def force(
+    model: Transformer,
+    ids: Ids,
+    params: Params,
+    source: Int[Array, "B S"],
+    target: Int[Array, "B T"],
+) -> Float[Array, "B T"]:
+    """Computes the log-probability of each piece of given targets, in one pass.
+
+    Args:
+      model: as in `search`.
+      ids: as in `search`.
+      params: as in `search`.
+      source: as in `search`.
+      target: each row one sentence with its end id, filled up with `NO_PIECE`.
+
+    Returns:
+      Zero where no piece is.
+    """
+    given = target != NO_PIECE
+    target = jnp.where(given, target, ids.pad)
+    begin = jnp.full_like(target[:, :1], ids.bos)
+    output: Any = model.apply(
+        {"params": params},
+        source,
+        (source != ids.pad).astype(jnp.int32),
+        jnp.broadcast_to(jnp.arange(source.shape[1]), source.shape),
+        jnp.concatenate([begin, target[:, :-1]], axis=1),
+        given.astype(jnp.int32),
+        jnp.broadcast_to(jnp.arange(target.shape[1]), target.shape),
+        deterministic=True,
+    )
+
+    def of_sentence(row: tuple[jax.Array, jax.Array]) -> Float[Array, " T"]:
+        states, pieces = row
+        log_probs = jax.nn.log_softmax(output._replace(states=states[None]).logits[0])
+        return jnp.take_along_axis(log_probs, pieces[:, None], axis=1)[:, 0]
+
+    # One sentence at a time: the logits of all would need the most memory of all.
+    return jnp.where(given, jax.lax.map(of_sentence, (output.states, target)), 0.0)

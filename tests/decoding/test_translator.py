@@ -1,0 +1,306 @@
+"""What a translator promises, of a small model."""
+
+from dataclasses import replace
+from functools import cache, partial
+from itertools import islice
+
+import jax
+import numpy as np
+import pytest
+
+import nmt
+from nmt.config import (
+    Config,
+    DataConfig,
+    DecodingConfig,
+    OptimizerConfig,
+    TokenizerConfig,
+    TrainingConfig,
+    TransformerConfig,
+)
+from nmt.data import grammar, tokenizer
+from nmt.data.corpora import load_corpus
+from nmt.data.pipeline import TrainBatches
+from nmt.decoding.translator import NOTHING, split_line
+from nmt.models.seq2seq import build
+from nmt.training.optimizer import make_optimizer
+from nmt.training.step import init_state, make_train_step
+
+CONFIG = Config(
+    data=DataConfig(
+        "en", "pt", grammar_sizes=(2000, 8, 8), max_source_length=64, max_target_length=64
+    ),
+    training=TrainingConfig(num_steps=150, batch_tokens=1024),
+    optimizer=OptimizerConfig(learning_rate=1e-2, warmup_steps=20, schedule="linear"),
+    tokenizer=TokenizerConfig(vocab_size=800),
+    model=TransformerConfig(
+        emb_dim=32, num_layers=1, num_heads=2, mlp_dim=64, dropout_rate=0.0, norm="pre"
+    ),
+    decoding=DecodingConfig(beam_size=3, max_source_length=64, batch_tokens=512),
+)
+SENTENCES = [
+    "The boy sleeps.",
+    "",
+    "Does the old woman see a red house?",
+    "I know the boys.",
+    "   ",
+    "Maria!",
+]
+
+
+@cache
+def translator() -> nmt.Translator:
+    """Little trained: what it says is Portuguese, of the wrong things."""
+    corpus = load_corpus(CONFIG.data).train
+    vocabulary = tokenizer.train(CONFIG.tokenizer, *corpus)
+    model = build(CONFIG.model, vocabulary.vocab_sizes, vocabulary.shared)
+    optimizer = make_optimizer(CONFIG)
+    step = jax.jit(make_train_step(model, optimizer, CONFIG.training), donate_argnums=0)
+    state = jax.jit(partial(init_state, model, optimizer))(jax.random.key(0))
+    batches = TrainBatches(corpus, vocabulary, CONFIG, packable=True)
+    for batch in islice(batches, CONFIG.training.num_steps):
+        state, _ = step(state, batch)
+    return nmt.Translator(model, jax.device_get(state.params), vocabulary, CONFIG)
+
+
+def pieces(text: str) -> tuple[str, ...]:
+    return tuple(translator().tokenizer.target.encode(text, out_type=str))
+
+
+def contains(tokens: tuple[str, ...], phrase: tuple[str, ...]) -> bool:
+    return any(tokens[i : i + len(phrase)] == phrase for i in range(len(tokens)))
+
+
+OPTIONS = {
+    "greedy": {"beam_size": 1},
+    "n best": {"n_best": 3, "length_offset": 0.0, "length_penalty": 1.0},
+    "rules": {"min_length": 5, "no_repeat_ngram": 2},
+    "samples": {"samples": 3, "temperature": 0.7, "top_k": 50, "top_p": 0.9},
+}
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_company_and_order_change_nothing(options):
+    together = translator().translate(SENTENCES * 3, **options)
+    assert together[1] == together[4] == NOTHING
+    assert len({t.text for t in together}) > 3
+    alone = [translator().translate([sentence], **options)[0] for sentence in SENTENCES]
+    assert together == alone * 3
+    assert translator().translate(SENTENCES[::-1], **options) == alone[::-1]
+
+
+def test_phrases_of_neighbours_change_nothing():
+    free = translator().translate(SENTENCES)
+    asked = translator().translate(
+        SENTENCES,
+        prefixes=["", "", "", "Não", "", ""],
+        forbidden=[["casa"], [], [], [], [], []],
+        required=[[], [], ["mulher"], [], [], []],
+    )
+    assert [a == b for a, b in zip(free, asked, strict=True)] == [
+        free[0] == asked[0],
+        True,
+        False,
+        False,
+        True,
+        True,
+    ]
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_score_is_the_normalised_sum_and_what_teacher_forcing_gives(options):
+    alpha = options.get("length_penalty", CONFIG.decoding.length_penalty)
+    offset = options.get("length_offset", 5.0)
+    for sentence in SENTENCES[::3]:
+        found = translator().translate([sentence], **options)[0]
+        for translation in (found, *found.alternatives):
+            length = len(translation.tokens) + 1
+            assert len(translation.token_log_probs) == length
+            norm = ((offset + length) / (offset + 1)) ** alpha
+            total = sum(translation.token_log_probs)
+            assert translation.score == pytest.approx(total / norm, rel=1e-5)
+            forced = force(sentence, translation.tokens)
+            np.testing.assert_allclose(translation.token_log_probs, forced, atol=1e-4)
+
+
+@partial(jax.jit, static_argnums=0)
+def teacher_forced(model, params, *arrays):
+    return jax.nn.log_softmax(model.apply({"params": params}, *arrays, deterministic=True).logits)
+
+
+def force(sentence: str, tokens: tuple[str, ...]) -> list[float]:
+    """Log-probabilities by a pass over this one pair."""
+    own = translator()
+    vocabulary = own.tokenizer
+    source = vocabulary.encode_source([sentence])[0]
+    target = [*vocabulary.target.piece_to_id(list(tokens)), vocabulary.eos_id]
+    arrays = [
+        np.pad(row, (0, 114 - len(row)))[None]
+        for ids in (source, [vocabulary.bos_id, *target[:-1]])
+        for row in (np.array(ids), np.ones(len(ids), int), np.arange(len(ids)))
+    ]
+    log_probs = teacher_forced(own.model, jax.device_get(own.params), *arrays)[0]
+    return [float(log_probs[t, piece]) for t, piece in enumerate(target)]
+
+
+def test_given_translations_are_scored_as_teacher_forcing_scores_them():
+    pairs = [(pair.source, pair.target) for pair in grammar.generate((0, 0, 40)).test]
+    scored = translator().score(pairs, length_penalty=1.0, length_offset=0.0)
+    for (source, target), found in zip(pairs, scored, strict=True):
+        assert found.text == target
+        assert found.tokens == pieces(target)
+        forced = force(source, found.tokens)
+        np.testing.assert_allclose(found.token_log_probs, forced, atol=1e-4)
+        assert found.score == pytest.approx(np.mean(forced), abs=1e-4)
+    assert translator().score([]) == []
+    again = [translator().score([pair], length_penalty=1.0, length_offset=0.0) for pair in pairs]
+    assert scored == [found for (found,) in again]
+
+
+def test_scores_of_long_and_of_empty_sides():
+    own = translator()
+    scores = own.score([("Maria!", "a " * 50), ("Maria!", ""), ("", "Maria!"), ("", "")])
+    assert all(np.isfinite(s.score) and s.score < 0 for s in scores[:3])
+    assert scores[1].tokens == ()
+    assert len(scores[1].token_log_probs) == 1
+    with pytest.raises(ValueError, match=r"target 0 has .* more than 114"):
+        own.score([("Maria!", "a " * 200)])
+
+
+@pytest.mark.parametrize("beam_size", [1, 3])
+def test_prefix_forbidden_and_required_phrases_are_heeded(beam_size):
+    number = len(SENTENCES)
+    options = {"beam_size": beam_size, "n_best": beam_size}
+    for found in translator().translate(SENTENCES, prefixes=["Não a casa"] * number, **options):
+        for translation in (found, *found.alternatives):
+            assert translation == NOTHING or translation.tokens[:3] == pieces("Não a casa")[:3]
+    plain = translator().translate(SENTENCES, **options)
+    phrases = [[*t.text.split()[:1], "casa"] for t in plain]
+    assert all(
+        contains(t.tokens, pieces(own[0])) for t, own in zip(plain, phrases, strict=True) if t.text
+    )
+    for found, own in zip(
+        translator().translate(SENTENCES, forbidden=phrases, **options), phrases, strict=True
+    ):
+        for translation in (found, *found.alternatives):
+            assert not any(contains(translation.tokens, pieces(phrase)) for phrase in own)
+    wanted = [["a casa vermelha", "menino"]] * number
+    for sentence, found in zip(
+        SENTENCES, translator().translate(SENTENCES, required=wanted, **options), strict=True
+    ):
+        for translation in (found, *found.alternatives):
+            assert not sentence.strip() or all(
+                contains(translation.tokens, pieces(phrase)) for phrase in wanted[0]
+            )
+
+
+def test_options_do_what_they_say():
+    free = translator().translate(SENTENCES, beam_size=1)
+    longer = translator().translate(SENTENCES, beam_size=1, min_length=40)
+    assert any(len(t.tokens) < 40 for t in free if t.text)
+    assert all(len(t.tokens) >= 40 for t in longer if t.text)
+    for translation in translator().translate(SENTENCES, no_repeat_ngram=1):
+        assert len(set(translation.tokens)) == len(translation.tokens)
+    for found in translator().translate(SENTENCES, n_best=3):
+        scores = [found.score, *(t.score for t in found.alternatives)]
+        assert scores == sorted(scores, reverse=True)
+        assert len({found.tokens, *(t.tokens for t in found.alternatives)}) == len(scores)
+
+
+def test_samples_differ_by_their_seed_and_from_each_other():
+    first, again, other = (
+        translator().translate(SENTENCES[:1], samples=4, seed=seed)[0] for seed in (1, 1, 2)
+    )
+    assert first == again
+    assert first != other
+    assert len({first.text, *(t.text for t in first.alternatives)}) == 4
+
+
+def test_values_compile_nothing_and_what_is_compiled_is_counted():
+    own = nmt.Translator(
+        *(getattr(translator(), n) for n in ("model", "params", "tokenizer")), CONFIG
+    )
+    shapes = own.warm_up()
+    assert len(own.compiled) == len(shapes) == 3
+    assert {(n, rows * jax.local_device_count(), s) for n, (rows, s) in own.compiled} == {
+        ("search", *shape) for shape in shapes
+    }
+    for options in ({}, {"length_penalty": 1.0}, {"length_offset": 0.0, "n_best": 2}):
+        own.translate(SENTENCES, **options)
+    assert len(own.compiled) == 3
+    own.translate(SENTENCES[:1], min_length=3)
+    assert len(own.compiled) == 4
+    own.translate(SENTENCES[:1], min_length=4)
+    own.translate(SENTENCES[:1], forbidden=[["casa"]])
+    assert len(own.compiled) == 5
+    own.translate(SENTENCES[:1], forbidden=[["a", "b", "a casa vermelha"]])
+    own.translate(SENTENCES[:1], samples=2, top_k=3)
+    assert len(own.compiled) == 6
+    own.translate(SENTENCES[:1], samples=2, top_k=5, temperature=2.0, seed=9)
+    assert len(own.compiled) == 6
+
+
+LONG = "The old woman sees a red house. " * 30
+
+
+def parts(line: str) -> list[str]:
+    def fits(text: str) -> bool:
+        return len(translator().tokenizer.encode_source([text])[0]) <= 64
+
+    return split_line(line, fits)
+
+
+def test_overlong_lines_are_split_cut_or_an_error():
+    own = translator()
+    split, cut = (
+        list(own.translate_lines(["Maria!", LONG, "Maria!"], overlong=how, n_best=2))
+        for how in ("split", "truncate")
+    )
+    assert split[0] == split[2] == cut[0] == cut[2]
+    assert len(split[1].tokens) > len(cut[1].tokens)
+    assert split[1].text.startswith(cut[1].text)
+    assert split[1].score == pytest.approx(
+        sum(t.score for t in own.translate(parts(LONG))), rel=1e-6
+    )
+    assert len(split[1].alternatives) == 1
+    lines = own.translate_lines(["Maria!", LONG, "Maria!"], overlong="error", n_best=2)
+    assert next(lines) == split[0]
+    with pytest.raises(ValueError, match="line 2 has more pieces"):
+        next(lines)
+
+
+def test_lines_are_read_as_they_are_needed():
+    def endless():
+        while True:
+            yield "Maria!"
+
+    lines = translator().translate_lines(endless(), beam_size=1)
+    assert next(lines).text == translator().translate(["Maria!"], beam_size=1)[0].text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"n_best": 4}, "n_best is 4; expected at most beam_size 3"),
+        ({"top_p": 0.0}, "options.top_p is 0.0"),
+        ({"temperature": 0.0}, "options.temperature is 0.0"),
+        ({"min_length": 51}, "options.min_length is 51"),
+        ({"samples": -1}, "options.samples is -1"),
+        ({"prefixes": ["a", "b"]}, "prefixes are of 2 sentences; expected 1"),
+        ({"prefixes": ["a " * 80]}, "sentence 0 must have more pieces than its translation may"),
+        ({"required": [["a"]], "samples": 1}, "leave out `required`"),
+        ({"required": [["a"] * 17]}, "sentence 0 has 17 phrases"),
+        ({"forbidden": [["a " * 17]]}, "of up to 1[0-9] pieces"),
+    ],
+)
+def test_mistakes_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        translator().translate(["Maria!"], **arguments)
+
+
+def test_a_larger_bucket_gives_nearly_the_same():
+    wide = replace(CONFIG, decoding=replace(CONFIG.decoding, batch_tokens=2048))
+    own = translator()
+    other = nmt.Translator(own.model, own.params, own.tokenizer, wide)
+    for x, y in zip(own.translate(SENTENCES), other.translate(SENTENCES), strict=True):
+        assert x.score == pytest.approx(y.score, abs=1e-4)
