@@ -162,6 +162,7 @@ def test_evaluation_compiles_nothing_after_the_first_step(tmp_path, monkeypatch,
         dev = run.splits.dev._replace(source=[line] * len(run.splits.dev.source))
         run = run._replace(splits=run.splits._replace(dev=dev))
         evaluate = counting(make_evaluate)(run, params)
+        translators.append((run.translator, list(run.translator.compiled)))
         return counting(evaluate)
 
     def counting(function):
@@ -175,10 +176,15 @@ def test_evaluation_compiles_nothing_after_the_first_step(tmp_path, monkeypatch,
         return counted
 
     compiled: list[int] = []
+    translators: list[tuple[nmt.Translator, list]] = []
     monkeypatch.setattr(loop, "make_evaluate", make_watched)
     train(CONFIG, tmp_path)
     assert compiled[0] >= 2
     assert compiled[1:] == [0, 0]
+    # Nor does the translation of test, by its beam, nor that of the sentence that is drawn.
+    ((translator, before),) = translators
+    assert translator.compiled == before
+    assert len(before) > len(set(before))  # greedy and beam of the same shapes
 
 
 def test_a_finished_run_does_not_train_again(run):

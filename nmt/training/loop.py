@@ -59,6 +59,7 @@ class Run(NamedTuple):
     splits: corpora.Splits
     tokenizer: Tokenizer
     model: Transformer
+    translator: Translator  # without parameters; what it compiles is compiled once
 
 
 def train(config: Config, workdir: Path) -> dict[str, Any]:
@@ -78,7 +79,8 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
     checkpoint.write_atomic(workdir / checkpoint.CONFIG, to_json(config))
     vocabulary = prepare_tokenizer(config, workdir, splits)
     model = build(config.model, vocabulary.vocab_sizes, vocabulary.shared)
-    run = Run(begin, config, workdir, splits, vocabulary, model)
+    translator = Translator(model, None, vocabulary, config)
+    run = Run(begin, config, workdir, splits, vocabulary, model, translator)
     checkpoints = checkpoint.Checkpoints(workdir)
     try:
         progress = take_steps(run, checkpoints)
@@ -306,7 +308,8 @@ def make_evaluate(run: Run, params: Params) -> Callable[[Params], dict[str, floa
 
     Loss, perplexity and token accuracy are teacher-forced; BLEU and chrF are those of greedy
     translations, a fraction of the time of a beam. All shapes are compiled and tried here, with
-    parameters of any value: what is too large for the memory is found before the first step.
+    parameters of any value, and those of test's beam too: what is too large for the memory is found
+    before the first step.
     """
     dev, decoding = run.splits.dev, run.config.decoding
     # What BLEU of this language needs, and is not installed, is missed before the first step.
@@ -317,7 +320,7 @@ def make_evaluate(run: Run, params: Params) -> Callable[[Params], dict[str, floa
     batches = pipeline.eval_batches(dev, run.tokenizer, batch_tokens, longest)
     shapes = sorted({batch.source.shape for batch in batches})
     say(f"evaluation compiles {len(shapes)} shapes: {shapes} (rows, pieces)")
-    translator = Translator(run.model, params, run.tokenizer, run.config)
+    translator = run.translator.with_params(params)
 
     def measure(params: Params, batch: Batch) -> Sums:
         rows = fill(batch, run, parallel.num_local_devices())
@@ -326,11 +329,13 @@ def make_evaluate(run: Run, params: Params) -> Callable[[Params], dict[str, floa
     for batch in {batch.source.shape: batch for batch in batches}.values():
         measure(translator.params, batch)
     shapes = translator.warm_up(dev.source, beam_size=1)
-    say(f"translation compiles {len(shapes)} shapes: {shapes} (rows, source pieces)")
-    unbound = translator.with_params(None)  # the next step takes the memory of these parameters
+    say(f"translating dev compiles {len(shapes)} shapes: {shapes} (rows, source pieces)")
+    shapes = translator.warm_up(run.splits.test.source)  # with the beam
+    say(f"translating test compiles {len(shapes)} shapes: {shapes}")
+    del translator  # the next step takes the memory of these parameters
 
     def evaluate(params: Params) -> dict[str, float]:
-        translator = unbound.with_params(params)
+        translator = run.translator.with_params(params)
         bar = progress_bar(batches, "dev loss", len(batches), leave=False)
         sums = [measure(translator.params, batch) for batch in bar]
         loss, correct, tokens = (float(sum(column)) for column in zip(*sums, strict=True))
@@ -354,7 +359,7 @@ def finish(run: Run, checkpoints: checkpoint.Checkpoints, progress: Progress) ->
     """Translates test with the best parameters; writes translations, summary and pictures."""
     begin, test, workdir = time.perf_counter(), run.splits.test, run.workdir
     params = checkpoints.params("best")
-    translator = Translator(run.model, params, run.tokenizer, run.config)
+    translator = run.translator.with_params(params)
     texts = translate_all(translator, test.source, "test")  # by each host: none waits for another
     scores = corpus_scores(texts, test.target, run.config.data.target_language)
     summary = {
