@@ -1,5 +1,7 @@
 """Where words look, against the maps of a model without padding, merged by hand."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +19,7 @@ def test_words_look_where_their_pieces_do():
     texts = ["the cat sleeps on the red sofa", "o gato dorme no sofá vermelho"]
     vocabulary = tokenizer.train(TokenizerConfig(vocab_size=300), texts * 9, texts * 9)
     model = build(MODEL, vocabulary.vocab_sizes, vocabulary.shared)
-    params = init_params(model, jax.random.key(1))
+    params = jax.jit(partial(init_params, model))(jax.random.key(1))
     config = Config(DataConfig("en", "pt"), model=MODEL, training=TrainingConfig(10_000, 1024))
     translator = nmt.Translator(model, params, vocabulary, config)
     found = cross_attention(translator, texts[0])
@@ -29,7 +31,7 @@ def test_words_look_where_their_pieces_do():
     for ids in (source, [vocabulary.bos_id, *target[:-1]]):
         row = jnp.array([ids], jnp.int32)
         arrays += [row, jnp.ones_like(row), jnp.arange(len(ids))[None]]
-    maps = attention_maps(model, params, *arrays)["cross"]
+    maps = jax.jit(attention_maps, static_argnums=0)(model, params, *arrays)["cross"]
     weights = np.asarray(maps).reshape(-1, len(target), len(source)).mean(0)
 
     def words_of(ids):
