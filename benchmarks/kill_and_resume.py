@@ -177,13 +177,15 @@ def main() -> None:
         kills, found = 0, []
         while kills < options.kills:
             moment = moments.uniform(0, seconds)
-            printed = train(killed, options.args, moment, saving=kills % 2 == 1)
+            saving = kills % 2 == 1
+            printed = train(killed, options.args, moment, saving=saving)
             if printed is None:
                 found += compare(alone, killed)
                 continue
             kills += 1
             print(
-                f"killed after {moment:.1f} s; on disk: {on_disk(killed)}; "
+                f"killed {'in the next save ' * saving}after {moment:.1f} s; "
+                f"on disk: {on_disk(killed)}; "
                 f"last line: {printed[:60]}",
                 flush=True,
             )
