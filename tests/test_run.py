@@ -546,6 +546,8 @@ def test_a_mistake_writes_over_nothing(run, tmp_path):
     output.write_text("dear")
     with pytest.raises(InputError, match="n_best is 9; expected at most beam_size 1"):
         cli.translate(run, output=output, options=SearchOptions(n_best=9))
+    with pytest.raises(InputError, match="lines_at_once is 0; expected 1 or more"):
+        cli.translate(run, output=output, lines_at_once=0)
     with pytest.raises(InputError, match="is the input: writing it would destroy it"):
         cli.translate(run, output, output)
     assert output.read_text() == "dear"

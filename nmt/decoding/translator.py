@@ -224,6 +224,8 @@ class Translator:
           ValueError: an option is out of range.
         """
         self._values(SearchOptions(**options))  # now, not when the first line is asked for
+        if lines_at_once < 1:
+            raise ValueError(f"lines_at_once is {lines_at_once}; expected 1 or more")
         return self._translate_lines(iter(lines), overlong, lines_at_once, options)
 
     def _translate_lines(
