@@ -21,7 +21,7 @@ from nmt.decoding.rules import (
     required_phrases,
 )
 from nmt.decoding.sampling import sampler, sentence_keys
-from nmt.decoding.search import Hypotheses, Rule, beam_search, greedy_search
+from nmt.decoding.search import Hypotheses, Rule, beam_search, greedy_search, length_normalization
 from nmt.models.seq2seq import Params
 from nmt.models.transformer import Transformer
 
@@ -154,8 +154,9 @@ def force(
     params: Params,
     source: Int[Array, "B S"],
     target: Int[Array, "B T"],
-) -> Float[Array, "B T"]:
-    """Computes the log-probability of each piece of given targets, in one pass.
+    values: Values,
+) -> tuple[Float[Array, "B T"], Float[Array, " B"]]:
+    """Scores given targets in one pass.
 
     Args:
       model: as in `search`.
@@ -163,9 +164,10 @@ def force(
       params: as in `search`.
       source: as in `search`.
       target: each row one sentence with its end id, filled up with `NO_PIECE`.
+      values: of which the length normalisation is heeded.
 
     Returns:
-      Zero where no piece is.
+      The log-probability of each piece, zero where none is, and the score of each sentence.
     """
     given = target != NO_PIECE
     target = jnp.where(given, target, ids.pad)
@@ -187,4 +189,6 @@ def force(
         return jnp.take_along_axis(log_probs, pieces[:, None], axis=1)[:, 0]
 
     # One sentence at a time: the logits of all would need the most memory of all.
-    return jnp.where(given, jax.lax.map(of_sentence, (output.states, target)), 0.0)
+    log_probs = jnp.where(given, jax.lax.map(of_sentence, (output.states, target)), 0.0)
+    normalization = length_normalization(given.sum(1), values.length_penalty, values.length_offset)
+    return log_probs, log_probs.sum(1) / normalization

@@ -62,6 +62,12 @@ def likeliest(logits: Float[Array, "B K V"], step: Int[Array, ""]) -> Int[Array,
     return top_k_sums(rows, jnp.zeros(rows.shape[:2]), 1)[1].reshape(logits.shape[:2])
 
 
+def keep(cache: Cache, length: int) -> Cache:
+    """Grows a cache that has room for any length."""
+    del length
+    return cache
+
+
 def greedy_search(
     decode_step: Callable[..., Any],
     constants: Any,
@@ -78,7 +84,7 @@ def greedy_search(
     length_penalty: Float[ArrayLike, ""] = 0.0,
     length_offset: Float[ArrayLike, ""] = 5.0,
     rooms: Sequence[int] = (),
-    grow: Grow = lambda cache, length: cache,
+    grow: Grow = keep,
 ) -> Hypotheses:
     """Takes the likeliest piece at each step, or the one that another `choose` takes.
 
@@ -115,11 +121,8 @@ def greedy_search(
 
     def take_step(state: State) -> State:
         logits, cache = decode_step(constants, state.cache, state.token)
-        # Nothing is renormalised where pieces are barred: the scores stay those of the model.
         total = jax.nn.logsumexp(logits, axis=-1)
-        logits = _bar_special(logits, pad_id, bos_id)
-        for rule in rules:
-            logits = rule(logits, state.tokens, state.step)
+        logits = _bar(logits, rules, state.tokens, state.step, pad_id, bos_id)
         token = choose(logits, state.step)
         token = jnp.where((state.step + 1 >= max_lengths)[:, None], eos_id, token)
         token = jnp.where(state.live, token, pad_id)
@@ -174,7 +177,7 @@ def beam_search(
     length_penalty: Float[ArrayLike, ""] = 0.0,
     length_offset: Float[ArrayLike, ""] = 5.0,
     rooms: Sequence[int] = (),
-    grow: Grow = lambda cache, length: cache,
+    grow: Grow = keep,
 ) -> Hypotheses:
     """Keeps the `beam_size` likeliest hypotheses at each step.
 
@@ -225,11 +228,8 @@ def beam_search(
 
     def take_step(state: State) -> State:
         logits, cache = decode_step(constants, state.cache, state.token)
-        # Nothing is renormalised where pieces are barred: the scores stay those of the model.
         total = jax.nn.logsumexp(logits, axis=-1)
-        logits = _bar_special(logits, pad_id, bos_id)
-        for rule in rules:
-            logits = rule(logits, state.tokens, state.step)
+        logits = _bar(logits, rules, state.tokens, state.step, pad_id, bos_id)
         offsets = state.sums - total
         selected = select(logits, offsets, state.tokens, state.step)
         ends = _ends(logits[..., eos_id] + offsets, eos_id)
@@ -351,10 +351,23 @@ def _ends(sums: Float[Array, "B K"], eos_id: int) -> Selected:
     return jnp.take_along_axis(sums, parents, axis=1), parents, jnp.full_like(parents, eos_id)
 
 
-def _bar_special(logits: Float[Array, "B K V"], pad_id: int, bos_id: int) -> Float[Array, "B K V"]:
-    """Bars padding and begin."""
+def _bar(
+    logits: Float[Array, "B K V"],
+    rules: Sequence[Rule],
+    tokens: Int[Array, "B K T"],
+    step: Int[Array, ""],
+    pad_id: int,
+    bos_id: int,
+) -> Float[Array, "B K V"]:
+    """Bars padding, begin, and what the rules bar.
+
+    Nothing is renormalised for that: the scores stay those of the model.
+    """
     ids = jnp.arange(logits.shape[-1])
-    return jnp.where((ids == pad_id) | (ids == bos_id), NEVER, logits)
+    logits = jnp.where((ids == pad_id) | (ids == bos_id), NEVER, logits)
+    for rule in rules:
+        logits = rule(logits, tokens, step)
+    return logits
 
 
 def _nothing(shape: tuple[int, int, int], pad_id: int) -> Hypotheses:

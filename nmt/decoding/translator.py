@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
@@ -20,7 +19,7 @@ from nmt.data.tokenizer import Tokenizer
 from nmt.decoding import decoder
 from nmt.decoding.decoder import Ids, Phrases, Sampling, Values
 from nmt.decoding.rules import NO_PIECE
-from nmt.decoding.search import Hypotheses, length_normalization
+from nmt.decoding.search import Hypotheses
 from nmt.models.seq2seq import Params, build, init_params
 from nmt.models.transformer import Transformer
 
@@ -163,17 +162,15 @@ class Translator:
             item._replace(prefix=ids)
             for item, ids in zip(self._items(sources), encoded, strict=True)
         ]
-        lengths = jnp.array([len(ids) for ids in encoded], jnp.int32)
-        norms = length_normalization(lengths, values.length_penalty, values.length_offset).tolist()
         result = [NOTHING] * len(pairs)
         force = self._compile("force")
         for index, source, phrases in self._batches(items):
             rows = parallel.split_local((source, phrases))
-            log_probs = parallel.join_local(force(self.params, *rows, None))
+            log_probs, scores = parallel.join_local(force(self.params, *rows, values))
             for row, number in enumerate(index):
                 ids = encoded[number]
                 own = log_probs[row, : len(ids)].tolist()
-                result[number] = self._translation(ids[:-1], own, sum(own) / norms[number])
+                result[number] = self._translation(ids[:-1], own, float(scores[row]))
         return result
 
     def warm_up(
@@ -260,12 +257,11 @@ class Translator:
         )
 
     def force(
-        self, params: Params, source: Int[Array, "B S"], phrases: Phrases, values: None
-    ) -> Float[Array, "B T"]:
+        self, params: Params, source: Int[Array, "B S"], phrases: Phrases, values: Values
+    ) -> tuple[Float[Array, "B T"], Float[Array, " B"]]:
         """Scores whole targets, given as prefixes; see `nmt.decoding.decoder.force`."""
-        del values
         assert phrases.prefix is not None
-        return decoder.force(self.model, self._ids, params, source, phrases.prefix)
+        return decoder.force(self.model, self._ids, params, source, phrases.prefix, values)
 
     def shapes(self) -> list[tuple[int, int]]:
         """The (rows, source length) of every bucket: all shapes that translating may compile."""

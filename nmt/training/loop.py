@@ -239,7 +239,7 @@ def steps(
     train_step = parallel.pmap_train_step(make_train_step(run.model, optimizer, training))
     data = pipeline.TrainBatches(run.splits.train, run.tokenizer, run.config, run.model.packable)
     data.set_state(position)
-    parts = parallel.num_devices() * training.micro_batches
+    parts = num_parts(run)
     with closing(grain.experimental.ThreadPrefetchDatasetIterator(data, 2)) as batches:
 
         def take_batch() -> tuple[Batch, dict[str, int]]:
@@ -299,8 +299,17 @@ def without_params(state: TrainState) -> dict[str, Any]:
 
 def fill(batch: Batch, run: Run, parts: int) -> Batch:
     """Fills a batch up with empty rows to a multiple of `parts`."""
-    num_rows = len(batch.source)
-    return fill_rows(batch, num_rows + -num_rows % parts, run.tokenizer.pad_id)
+    return fill_rows(batch, filled(len(batch.source), parts), run.tokenizer.pad_id)
+
+
+def filled(num_rows: int, parts: int) -> int:
+    """Rounds up to a multiple of `parts`."""
+    return num_rows + -num_rows % parts
+
+
+def num_parts(run: Run) -> int:
+    """Counts the parts of a training batch: each device takes its share in micro-batches."""
+    return parallel.num_devices() * run.config.training.micro_batches
 
 
 def make_evaluate(run: Run, params: Params) -> Callable[[Params], dict[str, float]]:
@@ -406,9 +415,8 @@ def show(measures: dict[str, float]) -> str:
 
 def describe(run: Run, params: Params) -> str:
     """Tells the size of the model and the shapes that its training may compile."""
-    parts = parallel.num_devices() * run.config.training.micro_batches
     shapes = [
-        (rows + -rows % parts, source, target)  # as `fill` fills them up
+        (filled(rows, num_parts(run)), source, target)
         for rows, source, target in pipeline.training_shapes(run.config, run.model.packable)
     ]
     size = sum(x.size for x in jax.tree.leaves(params))

@@ -97,14 +97,10 @@ def test_phrases_of_neighbours_change_nothing():
         forbidden=[["casa"], [], [], [], [], []],
         required=[[], [], ["mulher"], [], [], []],
     )
-    assert [a == b for a, b in zip(free, asked, strict=True)] == [
-        free[0] == asked[0],
-        True,
-        False,
-        False,
-        True,
-        True,
-    ]
+    same = [a == b for a, b in zip(free, asked, strict=True)]
+    assert same[1:] == [True, False, False, True, True]
+    assert not contains(asked[0].tokens, pieces("casa"))
+    assert same[0] or contains(free[0].tokens, pieces("casa"))
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
@@ -298,7 +294,7 @@ def test_mistakes_are_named(arguments, message):
         translator().translate(["Maria!"], **arguments)
 
 
-def test_a_larger_bucket_gives_nearly_the_same():
+def test_more_rows_to_a_shape_give_nearly_the_same():
     wide = replace(CONFIG, decoding=replace(CONFIG.decoding, batch_tokens=2048))
     own = translator()
     other = nmt.Translator(own.model, own.params, own.tokenizer, wide)
