@@ -293,6 +293,10 @@ class SearchOptions(_Group, group="options"):
     n_best: int = 1
     # Least pieces of a translation.
     min_length: int = 0
+    # A translation has at most so many pieces for each of its source ...
+    max_length_factor: float = 1.0
+    # ... and so many more, the end counted (Vaswani et al. 2017, section 6.1).
+    max_length_extra: int = EXTRA_TARGET_LENGTH
     # Size of the n-grams of pieces that may not occur twice in a translation; 0 lets them.
     no_repeat_ngram: int = 0
     # Translations a sentence that are drawn at random, in place of a search; 0 searches.
@@ -305,17 +309,23 @@ class SearchOptions(_Group, group="options"):
     top_p: float | None = None
     # Of the samples; a sentence's depend on it and the seed alone.
     seed: int = 0
+    # Takes one sentence a device at a time: soonest for one, far slower for many.
+    one_row: bool = False
+    # Least source pieces of a compiled shape: a larger number compiles fewer shapes.
+    bucket: int = 1
 
     def __post_init__(self) -> None:
         self._expect_types()
         self._expect_least(1, "beam_size", "n_best", "top_k")
         self._expect_least(0, "length_penalty", "length_offset", "no_repeat_ngram", "samples")
-        self._expect_positive("temperature", "top_p")
+        self._expect_least(1, "max_length_extra", "bucket")
+        self._expect_positive("temperature", "top_p", "max_length_factor")
         self._expect(self.top_p is None or self.top_p <= 1, "top_p", "at most 1")
         self._expect(
-            0 <= self.min_length <= EXTRA_TARGET_LENGTH,
+            0 <= self.min_length <= self.max_length_extra,
             "min_length",
-            f"between 0 and {EXTRA_TARGET_LENGTH}, which every translation may have",
+            f"between 0 and max_length_extra {self.max_length_extra}, which every translation may "
+            "have",
         )
         self._expect(0 <= self.seed < 2**32, "seed", "a number in [0, 2^32)")
 

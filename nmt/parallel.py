@@ -7,10 +7,12 @@ axis, replicated; batches have one, of the devices of this host.
 import os
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
 import numpy as np
+import psutil
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 AXIS = "data"
@@ -106,7 +108,33 @@ def pmap_eval_step(eval_step: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def pmap_rows(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compiles (params, rows, more of the rows, values) -> rows for the devices of this host."""
-    return jax.pmap(
-        function, axis_name=AXIS, in_axes=(None, 0, 0, None), devices=jax.local_devices()
-    )
+    """Compiles (params, rows, values) -> rows for the devices of this host."""
+    return jax.pmap(function, axis_name=AXIS, in_axes=(None, 0, None), devices=jax.local_devices())
+
+
+def memory_needed(compiled: Any) -> int | None:
+    """Returns the bytes a device needs to run what was compiled, beside its arguments.
+
+    The devices of a CPU share one memory, so that of all is counted there. None is unknown.
+    """
+    analysis = compiled.memory_analysis()
+    if analysis is None:
+        return None
+    bytes_needed: int = analysis.temp_size_in_bytes + analysis.output_size_in_bytes
+    return bytes_needed * (jax.local_device_count() if jax.default_backend() == "cpu" else 1)
+
+
+def memory_available() -> int | None:
+    """Returns the bytes that a device has left; of a CPU, the machine or its control group."""
+    device = jax.local_devices()[0]
+    stats = device.memory_stats()
+    if stats and "bytes_limit" in stats:
+        return int(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
+    if device.platform != "cpu":
+        return None
+    limits = [psutil.virtual_memory().available]
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        path = Path("/sys/fs/cgroup", name)
+        if path.exists() and (limit := path.read_text().strip()) != "max":
+            limits.append(int(limit) - psutil.Process().memory_info().rss)
+    return min(limits)

@@ -111,6 +111,19 @@ class Tokenizer:
         """Turns target ids into one line of text; special ids vanish."""
         return clean(self.target.decode(list(map(int, ids)))).strip()
 
+    def source_starts(self, text: str) -> list[int]:
+        """Returns where each piece of a source sentence begins, in bytes of its cleaned text."""
+        return _starts(self.source.encode(clean(text), return_type="proto"))
+
+    def target_starts(self, text: str) -> list[int]:
+        """Returns where each piece of a target sentence begins, in bytes of its cleaned text."""
+        return _starts(self.target.encode(clean(text), return_type="proto"))
+
+    def decoded_starts(self, ids: Sequence[int]) -> tuple[str, list[int]]:
+        """Returns the text of target ids, not yet cleaned, and where in it each piece begins."""
+        decoded = self.target.decode(list(ids), return_type="proto")
+        return decoded.text, _starts(decoded)
+
     def to_bytes(self) -> bytes:
         """Serialises: a shared vocabulary as SentencePiece's own file, two as a zip of such."""
         if self.shared:
@@ -158,6 +171,10 @@ class Tokenizer:
         cumulated = np.cumsum(np.exp(alpha * (scores - scores[0])))
         drawn = best.nbests[int(np.searchsorted(cumulated, uniform * cumulated[-1], side="right"))]
         return [*(piece.id for piece in drawn.pieces), self.eos_id]
+
+
+def _starts(text: Any) -> list[int]:
+    return [piece.begin for piece in text.pieces]
 
 
 def train(config: TokenizerConfig, source: Sequence[str], target: Sequence[str]) -> Tokenizer:

@@ -22,8 +22,7 @@ from nmt.decoding.rules import (
 )
 from nmt.decoding.sampling import sampler, sentence_keys
 from nmt.decoding.search import Hypotheses, Rule, beam_search, greedy_search, length_normalization
-from nmt.models.seq2seq import Params
-from nmt.models.transformer import Transformer
+from nmt.models.seq2seq import Params, SequenceModel, attention_maps
 
 
 class Ids(NamedTuple):
@@ -52,6 +51,8 @@ class Values(NamedTuple):
     length_penalty: Float[ArrayLike, ""] = 0.0
     length_offset: Float[ArrayLike, ""] = 5.0
     num_best: Int[ArrayLike, ""] = 1
+    max_length_factor: Float[ArrayLike, ""] = 1.0  # pieces for each of the source,
+    max_length_extra: Int[ArrayLike, ""] = EXTRA_TARGET_LENGTH  # and more, in all within the shape
     min_length: Int[ArrayLike, ""] | None = None
     ngram_size: Int[ArrayLike, ""] | None = None
     sampling: Sampling | None = None
@@ -66,7 +67,7 @@ class Phrases(NamedTuple):
 
 
 def search(
-    model: Transformer,
+    model: SequenceModel,
     ids: Ids,
     params: Params,
     source: Int[Array, "B S"],
@@ -93,12 +94,13 @@ def search(
     positions = jnp.broadcast_to(jnp.arange(source.shape[1]), source.shape)
     memory = apply(source, segments, positions, deterministic=True, method="encode")
     max_length = source.shape[1] + EXTRA_TARGET_LENGTH
+    limits = jnp.int32(values.max_length_factor * lengths) + values.max_length_extra
     room = source.shape[1]  # most translations are no longer
     constants, cache = apply(memory, room, method="start")
     arguments = {
         "decode_step": partial(apply, method="decode_step"),
         "constants": constants,
-        "max_lengths": jnp.where(lengths > 0, lengths + EXTRA_TARGET_LENGTH, 1),
+        "max_lengths": jnp.where(lengths > 0, jnp.minimum(limits, max_length), 1),
         "max_length": max_length,
         "pad_id": ids.pad,
         "bos_id": ids.bos,
@@ -149,7 +151,7 @@ def _rules(phrases: Phrases, values: Values, eos_id: int) -> list[Rule]:
 
 
 def force(
-    model: Transformer,
+    model: SequenceModel,
     ids: Ids,
     params: Params,
     source: Int[Array, "B S"],
@@ -170,25 +172,60 @@ def force(
       The log-probability of each piece, zero where none is, and the score of each sentence.
     """
     given = target != NO_PIECE
-    target = jnp.where(given, target, ids.pad)
-    begin = jnp.full_like(target[:, :1], ids.bos)
     output: Any = model.apply(
-        {"params": params},
-        source,
-        (source != ids.pad).astype(jnp.int32),
-        jnp.broadcast_to(jnp.arange(source.shape[1]), source.shape),
-        jnp.concatenate([begin, target[:, :-1]], axis=1),
-        given.astype(jnp.int32),
-        jnp.broadcast_to(jnp.arange(target.shape[1]), target.shape),
-        deterministic=True,
+        {"params": params}, *teacher_forced(ids, source, target), deterministic=True
     )
 
-    def of_sentence(row: tuple[jax.Array, jax.Array]) -> Float[Array, " T"]:
-        states, pieces = row
-        log_probs = jax.nn.log_softmax(output._replace(states=states[None]).logits[0])
+    def of_sentence(number: Int[Array, ""]) -> Float[Array, " T"]:
+        log_probs = jax.nn.log_softmax(output.sentence(number).logits[0])
+        pieces = jnp.maximum(target[number], 0)
         return jnp.take_along_axis(log_probs, pieces[:, None], axis=1)[:, 0]
 
     # One sentence at a time: the logits of all would need the most memory of all.
-    log_probs = jnp.where(given, jax.lax.map(of_sentence, (output.states, target)), 0.0)
+    log_probs = jax.lax.map(of_sentence, jnp.arange(len(target)))
+    log_probs = jnp.where(given, log_probs, 0.0)
     normalization = length_normalization(given.sum(1), values.length_penalty, values.length_offset)
     return log_probs, log_probs.sum(1) / normalization
+
+
+def cross_attention(
+    model: SequenceModel,
+    ids: Ids,
+    params: Params,
+    source: Int[Array, "B S"],
+    target: Int[Array, "B T"],
+) -> Float[Array, "B L N T S"]:
+    """Computes where each layer and head looked as it chose each piece of given targets.
+
+    Args:
+      model: as in `search`.
+      ids: as in `search`.
+      params: as in `search`.
+      source: as in `search`.
+      target: as in `force`.
+    """
+    maps = attention_maps(model, params, *teacher_forced(ids, source, target))
+    return jnp.moveaxis(maps["cross"], 1, 0)
+
+
+def teacher_forced(
+    ids: Ids, source: Int[Array, "B S"], target: Int[Array, "B T"]
+) -> tuple[Int[Array, "B _"], ...]:
+    """Makes the six arrays that a model reads, of one sentence a row.
+
+    Args:
+      ids: as in `search`.
+      source: as in `search`.
+      target: as in `force`.
+    """
+    given = target != NO_PIECE
+    begin = jnp.full_like(target[:, :1], ids.bos)
+    pieces = jnp.where(given, target, ids.pad)
+    return (
+        source,
+        (source != ids.pad).astype(jnp.int32),
+        jnp.broadcast_to(jnp.arange(source.shape[1]), source.shape),
+        jnp.concatenate([begin, pieces[:, :-1]], axis=1),
+        given.astype(jnp.int32),
+        jnp.broadcast_to(jnp.arange(target.shape[1]), target.shape),
+    )

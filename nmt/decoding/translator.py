@@ -3,8 +3,9 @@
 import copy
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
-from itertools import chain, islice
+from itertools import chain, islice, takewhile
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -14,14 +15,16 @@ from jaxtyping import Array, Float, Int
 
 from nmt import checkpoint, parallel
 from nmt.config import EXTRA_TARGET_LENGTH, Config, InputError, SearchOptions
-from nmt.data.batching import bucket_length
-from nmt.data.tokenizer import Tokenizer
-from nmt.decoding import decoder
+from nmt.data.tokenizer import Tokenizer, clean
+from nmt.decoding import alignment, buckets, decoder
+from nmt.decoding.alignment import Aligner, Link, PieceAttention, Span, owners, whitespace_words
+from nmt.decoding.buckets import MAX_PHRASE_LENGTH, MAX_PHRASES, Batch, Request
 from nmt.decoding.decoder import Ids, Phrases, Sampling, Values
 from nmt.decoding.rules import NO_PIECE
 from nmt.decoding.search import Hypotheses
-from nmt.models.seq2seq import Params, build, init_params
-from nmt.models.transformer import Transformer
+from nmt.models.ensemble import Ensemble
+from nmt.models.seq2seq import Params, SequenceModel, build, init_params
+from nmt.progress import progress_bar, say
 
 LINES_AT_ONCE = 2048
 """Lines that are read before they are translated, unless the caller says otherwise."""
@@ -35,22 +38,13 @@ class Translation(NamedTuple):
     tokens: tuple[str, ...]  # pieces, without the end
     token_log_probs: tuple[float, ...]  # of each piece and of the end
     alternatives: tuple["Translation", ...] = ()  # the next best, or more samples
+    alignment: tuple[Link, ...] | None = None  # words of source and text, counted from 0
+    attention: PieceAttention | None = None  # cross-attention of all layers and heads
+    overlong: bool = False  # its line was longer than fits, and split or cut
 
 
 NOTHING = Translation("", 0.0, (), ())
 """What an empty sentence becomes."""
-
-MAX_PHRASES, MAX_PHRASE_LENGTH = 16, 16
-"""Phrases that a translation may be asked to contain or not to, and pieces of one of them."""
-
-
-class _Item(NamedTuple):
-    """A sentence and what is asked of its translation, as ids."""
-
-    source: list[int]
-    prefix: Sequence[int] = ()
-    forbidden: tuple[Sequence[int], ...] = ()
-    required: tuple[Sequence[int], ...] = ()
 
 
 class Translator:
@@ -64,17 +58,25 @@ class Translator:
       params: its parameters.
       tokenizer: of the model's vocabulary.
       config: of the experiment; `config.decoding` holds the defaults.
+      aligner: which attention says what words are aligned.
       compiled: what has been compiled so far: the method, and the shape of its source a device.
     """
 
     def __init__(
-        self, model: Transformer, params: Params, tokenizer: Tokenizer, config: Config
+        self,
+        model: SequenceModel,
+        params: Params,
+        tokenizer: Tokenizer,
+        config: Config,
+        aligner: Aligner | None = None,
     ) -> None:
         self.model, self.tokenizer, self.config = model, tokenizer, config
         self.params = parallel.replicate_locally(params)
+        self.aligner = aligner or Aligner.default(config.model)
         self._ids = Ids(tokenizer.pad_id, tokenizer.bos_id, tokenizer.eos_id)
         self.compiled: list[tuple[str, tuple[int, ...]]] = []
-        self._functions: dict[tuple[Any, ...], Callable[..., Any]] = {}
+        self._functions: dict[tuple[Any, ...], Any] = {}
+        self._checked: set[tuple[Any, ...]] = set()
 
     def with_params(self, params: Params) -> "Translator":
         """Returns a translator with other parameters and the same compiled functions."""
@@ -89,6 +91,8 @@ class Translator:
         prefixes: Sequence[str] | None = None,
         forbidden: Sequence[Sequence[str]] | None = None,
         required: Sequence[Sequence[str]] | None = None,
+        alignments: bool = False,
+        attention: bool = False,
         **options: Any,
     ) -> list[Translation]:
         """Translates sentences, in the order they come.
@@ -100,6 +104,8 @@ class Translator:
           prefixes: how each translation has to begin.
           forbidden: phrases that each translation may not contain, as the vocabulary cuts them.
           required: phrases that each translation must contain; a wider beam finds better ways.
+          alignments: aligns the words of the best translation, by one teacher-forced pass.
+          attention: keeps the cross-attention of the best translation, of all layers and heads.
           **options: fields of `nmt.config.SearchOptions`.
 
         Returns:
@@ -108,28 +114,30 @@ class Translator:
         Raises:
           ValueError: a sentence has more pieces than `config.decoding.max_source_length`, or an
             option is out of range.
+          InputError: a shape needs more memory than there is.
         """
         if isinstance(sentences, str):
             raise ValueError("sentences is one string; expected a sequence of them")
         choice = SearchOptions(**options)
         num_hypotheses, values = self._values(choice)
-        search = self._compile("search", num_hypotheses=num_hypotheses)
-        translations = [NOTHING] * len(sentences)
-        items = self._items(sentences, prefixes, forbidden, required)
-        if choice.samples and any(item.required for item in items):
+        nothing = NOTHING._replace(alignment=() if alignments else None)
+        translations = [nothing] * len(sentences)
+        requests = self._requests(sentences, choice, prefixes, forbidden, required)
+        if choice.samples and any(request.required for request in requests):
             raise ValueError("samples cannot be made to contain phrases; leave out `required`")
-        for index, source, phrases in self._batches(items):
-            rows = parallel.split_local((source, phrases))
-            found = parallel.join_local(search(self.params, *rows, values))
-            for row, number in enumerate(index):
-                best = []
-                for k in range(choice.samples or choice.n_best):
-                    length = int(found.lengths[row, k])
-                    if length or k == 0:
-                        ids = found.tokens[row, k, : max(0, length - 1)].tolist()
-                        log_probs = found.log_probs[row, k, :length].tolist()
-                        best.append(self._translation(ids, log_probs, float(found.scores[row, k])))
-                translations[number] = best[0]._replace(alternatives=tuple(best[1:]))
+        for batch in self._batches(requests, choice):
+            found: Hypotheses = self._run(
+                "search", batch.source, batch.phrases, values, num_hypotheses=num_hypotheses
+            )
+            for row, number in enumerate(batch.numbers):
+                best, *others = self._listed(found, row, choice.samples or choice.n_best)
+                translations[number] = best._replace(alternatives=tuple(others))
+            if alignments or attention:
+                for number, looks in self._attend(batch, found, sentences):
+                    translations[number] = translations[number]._replace(
+                        alignment=alignment.align(looks, self.aligner) if alignments else None,
+                        attention=looks if attention else None,
+                    )
         return translations
 
     def score(
@@ -150,52 +158,105 @@ class Translator:
           ValueError: a source has more pieces than `config.decoding.max_source_length`, or a
             target more than `EXTRA_TARGET_LENGTH` above that.
         """
-        choice = SearchOptions(length_penalty=length_penalty, length_offset=length_offset)
-        _, values = self._values(choice)
-        sources, targets = zip(*pairs, strict=True) if pairs else ((), ())
-        encoded = self.tokenizer.encode_target(targets)
-        longest = self.config.decoding.max_source_length + EXTRA_TARGET_LENGTH
-        for number, ids in enumerate(encoded):
-            if len(ids) > longest:
-                raise ValueError(f"target {number} has {len(ids)} pieces, more than {longest}")
-        items = [
-            item._replace(prefix=ids)
-            for item, ids in zip(self._items(sources), encoded, strict=True)
-        ]
+        options = SearchOptions(length_penalty=length_penalty, length_offset=length_offset)
+        _, values = self._values(options)
+        requests = self._forced(pairs, options)
         result = [NOTHING] * len(pairs)
-        force = self._compile("force")
-        for index, source, phrases in self._batches(items):
-            rows = parallel.split_local((source, phrases))
-            log_probs, scores = parallel.join_local(force(self.params, *rows, values))
-            for row, number in enumerate(index):
-                ids = encoded[number]
+        for batch in self._batches(requests, options):
+            log_probs, scores = self._run("force", batch.source, batch.phrases, values)
+            for row, number in enumerate(batch.numbers):
+                ids = list(requests[number].prefix)
                 own = log_probs[row, : len(ids)].tolist()
                 result[number] = self._translation(ids[:-1], own, float(scores[row]))
         return result
 
-    def warm_up(
-        self, lines: Sequence[str] | None = None, *, beam_size: int | None = None
-    ) -> list[tuple[int, int]]:
+    def align(
+        self,
+        pairs: Sequence[tuple[str, str]],
+        words: Callable[[str], list[Span]] = whitespace_words,
+    ) -> list[tuple[Link, ...]]:
+        """Aligns the words of given pairs.
+
+        Args:
+          pairs: source and target sentences.
+          words: finds the words of a sentence.
+
+        Raises:
+          ValueError: as `score` does.
+        """
+        return [
+            alignment.align(attention, self.aligner) for attention in self.attentions(pairs, words)
+        ]
+
+    def attentions(
+        self,
+        pairs: Sequence[tuple[str, str]],
+        words: Callable[[str], list[Span]] = whitespace_words,
+    ) -> list[PieceAttention]:
+        """Returns where the pieces of given translations look.
+
+        Args:
+          pairs: source and target sentences.
+          words: finds the words of a sentence.
+
+        Raises:
+          ValueError: as `score` does.
+        """
+        requests = self._forced(pairs, options := SearchOptions())
+        found: dict[int, PieceAttention] = {}
+        for batch in self._batches(requests, options):
+            weights = self._run("attend", batch.source, batch.phrases, Values())
+            for row, number in enumerate(batch.numbers):
+                size = len(requests[number].prefix), len(requests[number].source)
+                target = clean(pairs[number][1])
+                found[number] = self._piece_attention(
+                    weights[row, :, :, : size[0], : size[1]],
+                    pairs[number][0],
+                    (target, self.tokenizer.target_starts(target)),
+                    words,
+                )
+        return [found[number] for number in range(len(pairs))]
+
+    def warm_up(self, lines: Sequence[str] | None = None, **options: Any) -> list[tuple[int, int]]:
         """Compiles shapes and takes the memory they need, so that no later call has to.
 
         Args:
           lines: those whose shapes `translate_lines` will need; None is all that `shapes` lists.
-          beam_size: as in `translate`.
+          **options: as `translate` takes them.
 
         Returns:
           The (rows, source length) of what was compiled.
+
+        Raises:
+          InputError: a shape needs more memory than there is.
         """
-        shapes = self.shapes()
+        choice = SearchOptions(**options)
+        shapes = self.shapes(**options)
         if lines is not None:
-            parts = [part for line in self._parts(lines, "split") for part in line]
-            lengths = {self._bucket(len(ids)) for ids in self.tokenizer.encode_source(parts)}
-            shapes = [shape for shape in shapes if shape[1] in lengths]
-        num_hypotheses, values = self._values(SearchOptions(beam_size=beam_size))
-        search = self._compile("search", num_hypotheses=num_hypotheses)
-        for shape in shapes:
-            empty = parallel.split_local(np.full(shape, self.tokenizer.pad_id, np.int32))
-            jax.block_until_ready(search(self.params, empty, Phrases(), values))
+            parts = list(chain.from_iterable(self._parts(line) for line in lines))
+            requests = self._requests(parts, choice)
+            needed = {buckets.bucket(r, self.config.decoding, choice) for r in requests}
+            shapes = [shape for shape in shapes if shape[1] in needed]
+        num_hypotheses, values = self._values(choice)
+        # The largest first: what does not fit is found at once.
+        for shape in progress_bar(shapes[::-1], "compile", leave=False):
+            empty = np.full(shape, self.tokenizer.pad_id, np.int32)
+            self._run("search", empty, Phrases(), values, num_hypotheses=num_hypotheses)
         return shapes
+
+    def check_memory(self, **options: Any) -> None:
+        """Compiles the largest shape that translating may need, and reads how much it takes.
+
+        Args:
+          **options: as `translate` takes them.
+
+        Raises:
+          InputError: it needs more memory than there is.
+        """
+        num_hypotheses, values = self._values(SearchOptions(**options))
+        empty = np.full(self.shapes(**options)[-1], self.tokenizer.pad_id, np.int32)
+        arguments = self.params, parallel.split_local((empty, Phrases())), values
+        self._ready("search", arguments, num_hypotheses=num_hypotheses)
 
     def translate_lines(
         self,
@@ -215,12 +276,14 @@ class Translator:
             is translated; or a ValueError ends the job behind the lines before.
           lines_at_once: how many are read before they are translated: the more, the fewer rows of
             a batch are empty.
-          **options: as `translate` takes them.
+          **options: as `translate` takes them, those that are of one sentence excepted.
 
         Raises:
           ValueError: an option is out of range.
         """
-        self._values(SearchOptions(**options))  # now, not when the first line is asked for
+        names = {"alignments", "attention"}
+        search = {name: value for name, value in options.items() if name not in names}
+        self._values(SearchOptions(**search))  # now, not when the first line is asked for
         if lines_at_once < 1:
             raise ValueError(f"lines_at_once is {lines_at_once}; expected 1 or more")
         return self._translate_lines(iter(lines), overlong, lines_at_once, options)
@@ -230,13 +293,20 @@ class Translator:
     ) -> Iterator[Translation]:
         number = 0
         while chunk := list(islice(lines, lines_at_once)):
-            parts = self._parts(chunk, overlong)
-            sentences = list(chain.from_iterable(parts))
+            parts = [self._parts(line) for line in chunk]
+            if overlong == "truncate":
+                used = [own[:1] for own in parts]
+            elif overlong == "error":
+                used = list(takewhile(lambda own: len(own) == 1, parts))
+            else:
+                used = parts
+            sentences = list(chain.from_iterable(used))
             translations = iter(self.translate(sentences, **options))
-            for line in parts:
-                yield joined(list(islice(translations, len(line))))
-            number += len(parts)
-            if len(parts) < len(chunk):
+            for own, whole in zip(used, parts, strict=False):
+                translation = joined(own, list(islice(translations, len(own))))
+                yield translation._replace(overlong=len(whole) > 1)
+            number += len(used)
+            if len(used) < len(chunk):
                 raise ValueError(
                     f"line {number + 1} has more pieces than decoding.max_source_length "
                     f"{self.config.decoding.max_source_length}"
@@ -263,17 +333,17 @@ class Translator:
         assert phrases.prefix is not None
         return decoder.force(self.model, self._ids, params, source, phrases.prefix, values)
 
-    def shapes(self) -> list[tuple[int, int]]:
+    def attend(
+        self, params: Params, source: Int[Array, "B S"], phrases: Phrases, values: Values
+    ) -> Float[Array, "B L N T S"]:
+        """Finds where whole targets look; see `nmt.decoding.decoder.cross_attention`."""
+        del values
+        assert phrases.prefix is not None
+        return decoder.cross_attention(self.model, self._ids, params, source, phrases.prefix)
+
+    def shapes(self, **options: Any) -> list[tuple[int, int]]:
         """The (rows, source length) of every bucket: all shapes that translating may compile."""
-        lengths = {self._bucket(n) for n in range(1, self.config.decoding.max_source_length + 1)}
-        return [(self._num_rows(length), length) for length in sorted(lengths)]
-
-    def _bucket(self, length: int) -> int:
-        return min(bucket_length(length), self.config.decoding.max_source_length)
-
-    def _num_rows(self, length: int) -> int:
-        rows = self.config.decoding.batch_tokens // (length + EXTRA_TARGET_LENGTH)
-        return parallel.num_local_devices() * max(1, rows)
+        return buckets.shapes(self.config.decoding, SearchOptions(**options))
 
     def _values(self, options: SearchOptions) -> tuple[int, Values]:
         """Returns the number of hypotheses, and what of the options is traced."""
@@ -285,10 +355,17 @@ class Translator:
         vocab_size = self.tokenizer.vocab_sizes[1]
         if beam_size > vocab_size:
             raise ValueError(f"beam_size is {beam_size}; the vocabulary has {vocab_size} pieces")
+        if options.bucket > decoding.max_source_length:
+            raise ValueError(
+                f"bucket is {options.bucket}; expected at most decoding.max_source_length "
+                f"{decoding.max_source_length}"
+            )
         values = Values(
             float(decoding.length_penalty if alpha is None else alpha),
             float(options.length_offset),
             options.n_best,
+            float(options.max_length_factor),
+            options.max_length_extra,
             options.min_length or None,
             options.no_repeat_ngram or None,
         )
@@ -297,13 +374,14 @@ class Translator:
         sampling = Sampling(options.seed, float(options.temperature), options.top_k, options.top_p)
         return options.samples, values._replace(sampling=sampling)
 
-    def _items(
+    def _requests(
         self,
         sentences: Sequence[str],
+        options: SearchOptions,
         prefixes: Sequence[str] | None = None,
         forbidden: Sequence[Sequence[str]] | None = None,
         required: Sequence[Sequence[str]] | None = None,
-    ) -> list[_Item]:
+    ) -> list[Request]:
         """Encodes sentences and what is asked of their translations."""
         given = {"prefixes": prefixes, "forbidden": forbidden, "required": required}
         for name, values in given.items():
@@ -311,77 +389,131 @@ class Translator:
                 raise ValueError(
                     f"{name} are of {len(values)} sentences; expected {len(sentences)}"
                 )
-        items = []
-        longest = self.config.decoding.max_source_length
+        requests = []
         for number, ids in enumerate(self.tokenizer.encode_source(sentences)):
-            item = _Item(
+            # As float32, in which the compiled search computes it.
+            share = int(np.float32(options.max_length_factor) * np.float32(len(ids)))
+            request = Request(
                 ids,
                 self._pieces(prefixes[number]) if prefixes else (),
                 tuple(map(self._pieces, forbidden[number])) if forbidden else (),
                 tuple(map(self._pieces, required[number])) if required else (),
+                share + options.max_length_extra,
             )
+            self._expect_fitting(request, number, options)
+            requests.append(request)
+        return requests
+
+    def _forced(self, pairs: Sequence[tuple[str, str]], options: SearchOptions) -> list[Request]:
+        """Encodes pairs, of which the whole target is prescribed."""
+        sources, targets = zip(*pairs, strict=True) if pairs else ((), ())
+        encoded = self.tokenizer.encode_target(targets)
+        longest = self.config.decoding.max_source_length + EXTRA_TARGET_LENGTH
+        for number, ids in enumerate(encoded):
             if len(ids) > longest:
-                raise ValueError(
-                    f"sentence {number} has {len(ids)} pieces, more than "
-                    f"decoding.max_source_length {longest}; split it (`translate_lines` does)"
-                )
-            phrases = item.forbidden + item.required
-            if len(item.prefix) + sum(map(len, item.required)) >= len(ids) + EXTRA_TARGET_LENGTH:
-                raise ValueError(
-                    f"sentence {number} must have more pieces than its translation may: its own "
-                    f"{len(ids)} and {EXTRA_TARGET_LENGTH}"
-                )
-            if len(phrases) > MAX_PHRASES or any(len(p) > MAX_PHRASE_LENGTH for p in phrases):
-                raise ValueError(
-                    f"sentence {number} has {len(phrases)} phrases of up to "
-                    f"{max(map(len, phrases))} pieces; expected at most {MAX_PHRASES} of "
-                    f"{MAX_PHRASE_LENGTH}"
-                )
-            items.append(item)
-        return items
+                raise ValueError(f"target {number} has {len(ids)} pieces, more than {longest}")
+        requests = self._requests(sources, options)
+        return [r._replace(prefix=ids) for r, ids in zip(requests, encoded, strict=True)]
+
+    def _expect_fitting(self, request: Request, number: int, options: SearchOptions) -> None:
+        """Refuses what no shape holds, and what no translation can hold."""
+        decoding = self.config.decoding
+        if len(request.source) > decoding.max_source_length:
+            raise ValueError(
+                f"sentence {number} has {len(request.source)} pieces, more than "
+                f"decoding.max_source_length {decoding.max_source_length}; split it "
+                "(`translate_lines` does)"
+            )
+        if buckets.bucket(request, decoding, options) > decoding.max_source_length:
+            raise ValueError(
+                f"the translation of sentence {number} may have {request.max_length} pieces, more "
+                f"than decoding.max_source_length {decoding.max_source_length} and "
+                f"{EXTRA_TARGET_LENGTH}; lower max_length_factor or max_length_extra"
+            )
+        if len(request.prefix) + sum(map(len, request.required)) >= request.max_length:
+            raise ValueError(
+                f"sentence {number} must have more pieces than its translation may: "
+                f"{request.max_length}, the end counted"
+            )
+        phrases = request.forbidden + request.required
+        if len(phrases) > MAX_PHRASES or any(len(p) > MAX_PHRASE_LENGTH for p in phrases):
+            raise ValueError(
+                f"sentence {number} has {len(phrases)} phrases of up to "
+                f"{max(map(len, phrases))} pieces; expected at most {MAX_PHRASES} of "
+                f"{MAX_PHRASE_LENGTH}"
+            )
 
     def _pieces(self, text: str) -> tuple[int, ...]:
         return tuple(self.tokenizer.encode_target([text])[0][:-1])
 
-    def _batches(
-        self, items: Sequence[_Item]
-    ) -> Iterator[tuple[list[int], Int[np.ndarray, "B S"], Phrases]]:
-        """Yields (which sentences, their ids, their phrases), filled up with empty rows.
+    def _batches(self, requests: Sequence[Request], options: SearchOptions) -> Iterator[Batch]:
+        decoding = self.config.decoding
+        return buckets.batches(requests, decoding, options, self.tokenizer.pad_id)
 
-        Together are sentences of one bucket that are asked for the same kinds of things.
-        """
-        members: dict[tuple[int, ...], list[int]] = {}
-        for number, item in enumerate(items):
-            if len(item.source) > 1 or item.prefix:  # more than the end
-                length = self._bucket(max(len(item.source), len(item.prefix) - EXTRA_TARGET_LENGTH))
-                members.setdefault((length, *map(bool, item[1:])), []).append(number)
-        for (length, *asked), numbers in sorted(members.items()):
-            # Sentences that end together waste no steps on each other.
-            numbers.sort(key=lambda number: len(items[number].source))
-            num_rows = self._num_rows(length)
-            shapes = ((length + EXTRA_TARGET_LENGTH,), *[(MAX_PHRASES, MAX_PHRASE_LENGTH)] * 2)
-            for start in range(0, len(numbers), num_rows):
-                index = numbers[start : start + num_rows]
-                source = np.full((num_rows, length), self.tokenizer.pad_id, np.int32)
-                told = [np.full((num_rows, *shape), NO_PIECE, np.int32) for shape in shapes]
-                for row, number in enumerate(index):
-                    ids, prefix, *phrases = items[number]
-                    source[row, : len(ids)] = ids
-                    told[0][row, : len(prefix)] = prefix
-                    for array, own in zip(told[1:], phrases, strict=True):
-                        for place, phrase in enumerate(own):
-                            array[row, place, : len(phrase)] = phrase
-                given: list[Any] = [
-                    x if asks else None for x, asks in zip(told, asked, strict=True)
-                ]
-                yield index, source, Phrases(*given)
+    def _listed(self, found: Hypotheses, row: int, n_best: int) -> list[Translation]:
+        """Lists the hypotheses of a sentence: one at least, which may be empty."""
+        translations = []
+        for k in range(n_best):
+            length = int(found.lengths[row, k])
+            if length or k == 0:
+                ids = found.tokens[row, k, : max(0, length - 1)].tolist()
+                log_probs = found.log_probs[row, k, :length].tolist()
+                score = float(found.scores[row, k])
+                translations.append(self._translation(ids, log_probs, score))
+        return translations
+
+    def _attend(
+        self, batch: Batch, found: Hypotheses, sentences: Sequence[str]
+    ) -> Iterator[tuple[int, PieceAttention]]:
+        """Yields where the best hypothesis of each sentence looks, by one teacher-forced pass."""
+        tokens, lengths = found.tokens[:, 0], found.lengths[:, 0]
+        given = np.arange(tokens.shape[1]) < lengths[:, None]
+        best: Any = np.where(given, tokens, NO_PIECE)
+        weights = self._run("attend", batch.source, Phrases(prefix=best), Values())
+        for row, number in enumerate(batch.numbers):
+            length, source_length = lengths[row], (batch.source[row] != self._ids.pad).sum()
+            yield (
+                number,
+                self._piece_attention(
+                    weights[row, :, :, :length, :source_length],
+                    sentences[number],
+                    self.tokenizer.decoded_starts(tokens[row, : max(0, length - 1)].tolist()),
+                    whitespace_words,
+                ),
+            )
 
     def _translation(self, ids: list[int], log_probs: Sequence[float], score: float) -> Translation:
         """Turns the ids of one hypothesis, without the end, into text."""
         pieces = tuple(self.tokenizer.target.id_to_piece(ids))
         return Translation(self.tokenizer.decode(ids), score, pieces, tuple(log_probs))
 
-    def _compile(self, name: str, **static: int) -> Callable[..., Any]:
+    def _run(self, name: str, source: Any, phrases: Phrases, values: Values, **static: int) -> Any:
+        """Runs a method on all devices of this host; returns NumPy arrays."""
+        arguments = self.params, parallel.split_local((source, phrases)), values
+        return parallel.join_local(self._ready(name, arguments, **static)(*arguments))
+
+    def _ready(self, name: str, arguments: tuple[Any, ...], **static: int) -> Any:
+        """Returns a compiled function; refuses a shape that needs more memory than there is."""
+        function = self._compile(name, **static)
+        leaves, structure = jax.tree.flatten(arguments[1:])
+        key = (name, *static.values(), structure, *map(np.shape, leaves))
+        if key not in self._checked:
+            needed = parallel.memory_needed(function.lower(*arguments).compile())
+            available = parallel.memory_available()
+            rows, length = np.shape(leaves[0])[-2:]
+            size = "an unknown size" if needed is None else f"{needed / 1e9:.2f} GB"
+            shape = f"{name} of {rows} rows of {length} source pieces needs {size}"
+            if needed is None or available is None:
+                say(shape)
+            elif needed > available:
+                raise InputError(
+                    f"{shape}, and {available / 1e9:.2f} GB are available; lower "
+                    "decoding.batch_tokens, decoding.max_source_length or the beam size"
+                )
+            self._checked.add(key)
+        return function
+
+    def _compile(self, name: str, **static: int) -> Any:
         """Compiles the method of this name for all devices, and counts what for."""
         key = (name, *static.values())
         if key not in self._functions:
@@ -389,41 +521,59 @@ class Translator:
             unbound.params = None
             method = partial(getattr(unbound, name), **static)
 
-            def counted(params: Params, source: jax.Array, *arguments: Any) -> Any:
-                unbound.compiled.append((name, source.shape))  # traced once a compilation
-                return method(params, source, *arguments)
+            def counted(params: Params, rows: tuple[Any, Phrases], values: Values) -> Any:
+                unbound.compiled.append((name, rows[0].shape))  # traced once a compilation
+                return method(params, *rows, values)
 
             self._functions[key] = parallel.pmap_rows(counted)
         return self._functions[key]
 
-    def _parts(self, lines: Sequence[str], overlong: str) -> list[list[str]]:
-        """Returns each line as the parts that fit; of an error, the lines before it."""
-        result = []
-        for line, ids in zip(lines, self.tokenizer.encode_source(lines), strict=True):
-            parts = [line]
-            if len(ids) > self.config.decoding.max_source_length:
-                if overlong == "error":
-                    break
-                parts = split_line(line, self._fits)
-            result.append(parts[:1] if overlong == "truncate" else parts)
-        return result
+    def _parts(self, line: str) -> list[str]:
+        """Returns the parts of a line that fit."""
+        return split_line(line, self._fits)
 
     def _fits(self, text: str) -> bool:
         ids = self.tokenizer.encode_source([text])[0]
         return len(ids) <= self.config.decoding.max_source_length
 
+    def _piece_attention(
+        self,
+        weights: Float[np.ndarray, "L N T S"],
+        source: str,
+        target: tuple[str, Sequence[int]],
+        words: Callable[[str], list[Span]],
+    ) -> PieceAttention:
+        """Finds the words of pieces; the target's are given by their text and where they begin."""
+        source = clean(source)
+        spans = words(source), words(target[0])
+        return PieceAttention(
+            weights,
+            owners(source, self.tokenizer.source_starts(source), spans[0]),
+            owners(*target, spans[1]),
+            (len(spans[0]), len(spans[1])),
+        )
 
-def joined(parts: Sequence[Translation]) -> Translation:
+
+def joined(parts: Sequence[str], translations: Sequence[Translation]) -> Translation:
     """Joins the translations of a line's parts: texts by spaces, and the sum of the scores."""
     if len(parts) == 1:
-        return parts[0]
-    alternatives = zip(*(part.alternatives for part in parts), strict=False)
+        return translations[0]
+    alternatives = zip(*(part.alternatives for part in translations), strict=False)
+    found: list[Link] | None = None
+    if all(part.alignment is not None for part in translations):
+        found, before, words = [], "", 0
+        for part, translation in zip(parts, translations, strict=True):
+            # The first word of a part may be the rest of the last one before.
+            first = len(whitespace_words(before + part)) - len(whitespace_words(part))
+            found += [(first + s, words + t) for s, t in translation.alignment or ()]
+            before, words = before + part, words + len(whitespace_words(translation.text))
     return Translation(
-        " ".join(part.text for part in parts),
-        sum(part.score for part in parts),
-        tuple(chain.from_iterable(part.tokens for part in parts)),
-        tuple(chain.from_iterable(part.token_log_probs for part in parts)),
-        tuple(map(joined, alternatives)),
+        " ".join(part.text for part in translations),
+        sum(part.score for part in translations),
+        tuple(chain.from_iterable(part.tokens for part in translations)),
+        tuple(chain.from_iterable(part.token_log_probs for part in translations)),
+        tuple(joined(parts, others) for others in alternatives),
+        None if found is None else tuple(found),
     )
 
 
@@ -433,10 +583,10 @@ def split_line(line: str, fits: Callable[[str], bool]) -> list[str]:
         return [line]
     middle = len(line) // 2
     for pattern in (r"(?<=[.!?…;:。！？])\s+", r"\s+"):
-        places = [match.end() for match in re.finditer(pattern, line.strip())]
+        ends = [match.end() for match in re.finditer(pattern, line)]
+        places = [place for place in ends if line[:place].strip() and line[place:]]
         if places:
             middle = min(places, key=lambda place: abs(place - middle))
-            line = line.strip()
             break
     return split_line(line[:middle], fits) + split_line(line[middle:], fits)
 
@@ -466,7 +616,32 @@ def load(workdir: str | Path, checkpoint_name: checkpoint.Which = "best") -> Tra
                 f"{workdir}: the parameter {name} has the shape {found.get(name)}; "
                 f"{checkpoint.CONFIG} and {checkpoint.TOKENIZER} ask for {expected.get(name)}"
             )
-    return Translator(model, params, tokenizer, config)
+    aligner = alignment.read_aligner(workdir, config.model)
+    return Translator(model, params, tokenizer, config, aligner)
+
+
+def ensemble(translators: Sequence[Translator]) -> Translator:
+    """Makes one translator of several, whose models' log-probabilities it averages.
+
+    The configuration and the alignments are those of the first.
+
+    Raises:
+      InputError: their vocabularies differ.
+    """
+    first, *others = translators
+    if not others:
+        return first
+    for other in others:
+        if other.tokenizer.to_bytes() != first.tokenizer.to_bytes():
+            raise InputError("the models of an ensemble have different vocabularies")
+        replace(first.config, model=other.config.model)  # raises where its positions do not suffice
+    return Translator(
+        Ensemble(tuple(member.model for member in translators)),
+        {f"members_{n}": translator.params for n, translator in enumerate(translators)},
+        first.tokenizer,
+        first.config,
+        first.aligner,
+    )
 
 
 def _shapes(params: Params) -> dict[str, tuple[int, ...]]:

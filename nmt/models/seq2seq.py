@@ -8,10 +8,13 @@ from flax.core import unfreeze
 from jaxtyping import Array, Float, Int
 
 from nmt.config import TransformerConfig
+from nmt.models.ensemble import Ensemble
 from nmt.models.transformer import Transformer
 
 Params = Any
 """A pytree of parameters, as Flax lays it out."""
+
+SequenceModel = Transformer | Ensemble
 
 
 def build(config: TransformerConfig, vocab_sizes: tuple[int, int], shared: bool) -> Transformer:
@@ -33,7 +36,7 @@ def init_params(model: Transformer, key: jax.Array) -> Params:
 
 
 def attention_maps(
-    model: Transformer,
+    model: SequenceModel,
     params: Params,
     source: Int[Array, "B S"],
     source_segments: Int[Array, "B S"],
@@ -46,7 +49,8 @@ def attention_maps(
 
     Returns:
       For each kind of attention ("encoder", "decoder" and "cross" for the Transformer) the weights
-      of all layers and heads; each row sums to 1 over the last axis.
+      of all layers and heads; each row sums to 1 over the last axis. Of an ensemble, those of its
+      first member.
     """
     _, sown = model.apply(
         {"params": params},
@@ -59,4 +63,6 @@ def attention_maps(
         deterministic=True,
         mutable=["attention"],
     )
-    return {kind: jnp.stack(layers) for kind, layers in unfreeze(sown["attention"]).items()}
+    weights = unfreeze(sown["attention"])
+    weights = weights.get("members_0", weights)
+    return {kind: jnp.stack(layers) for kind, layers in weights.items()}

@@ -37,6 +37,10 @@ class Output(NamedTuple):
     states: Float[Array, "B T D"]
     table: Float[Array, "V D"]  # the output layer's, a parameter
 
+    def sentence(self, number: Int[Array, ""]) -> "Output":
+        """Returns the output of one row."""
+        return self._replace(states=jax.lax.dynamic_index_in_dim(self.states, number))
+
     @property
     def logits(self) -> Float[Array, "B T V"]:
         """Multiplies by the transposed table (section 3.4), summing in float32."""

@@ -3,9 +3,8 @@
 import hashlib
 import json
 import math
-import sys
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -14,7 +13,6 @@ from typing import Any, NamedTuple
 import grain
 import jax
 import optax
-from tqdm.auto import tqdm
 
 from nmt import checkpoint, parallel
 from nmt.analysis import figures
@@ -27,6 +25,7 @@ from nmt.decoding.translator import Translator
 from nmt.evaluation.metrics import corpus_scores
 from nmt.models.seq2seq import Params, build
 from nmt.models.transformer import Transformer
+from nmt.progress import progress_bar, say, watched
 from nmt.training.history import History, read_history
 from nmt.training.loss import Sums
 from nmt.training.optimizer import make_optimizer, make_schedule
@@ -426,19 +425,3 @@ def describe(run: Run, params: Params) -> str:
         f"{parallel.num_devices()} {parallel.device_kind()} device(s); training compiles "
         f"at most {len(shapes)} shape(s): {shapes} (rows, source pieces, target pieces)"
     )
-
-
-def watched() -> bool:
-    """Whether somebody looks: a terminal or a notebook shows progress bars, a log does not."""
-    return parallel.is_first_host() and (sys.stderr.isatty() or "ipykernel" in sys.modules)
-
-
-def progress_bar(items: Iterable[Any] | None, name: str, total: int, **options: Any) -> Any:
-    """Shows how far a loop is, where somebody looks."""
-    return tqdm(items, name, total, dynamic_ncols=True, disable=not watched(), **options)
-
-
-def say(message: str) -> None:
-    """Prints to standard error, on the first host, above a progress bar if there is one."""
-    if parallel.is_first_host():
-        tqdm.write(message, file=sys.stderr)

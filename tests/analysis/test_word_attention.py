@@ -10,6 +10,7 @@ import nmt
 from nmt.analysis.attention import cross_attention
 from nmt.config import Config, DataConfig, TokenizerConfig, TrainingConfig, TransformerConfig
 from nmt.data import tokenizer
+from nmt.decoding.alignment import merge_words
 from nmt.models.seq2seq import attention_maps, build, init_params
 
 MODEL = TransformerConfig(emb_dim=16, num_layers=2, num_heads=2, mlp_dim=32)
@@ -22,17 +23,17 @@ def test_words_look_where_their_pieces_do():
     params = jax.jit(partial(init_params, model))(jax.random.key(1))
     config = Config(DataConfig("en", "pt"), model=MODEL, training=TrainingConfig(10_000, 1024))
     translator = nmt.Translator(model, params, vocabulary, config)
-    found = cross_attention(translator, texts[0])
+    (found,) = translator.attentions([(texts[0], texts[1])])
 
     source = vocabulary.encode_source([texts[0]])[0]
-    pieces = translator.translate([texts[0]])[0].tokens
-    target = [*map(vocabulary.target.piece_to_id, pieces), vocabulary.eos_id]
+    (target,) = vocabulary.encode_target([texts[1]])
     arrays = []
     for ids in (source, [vocabulary.bos_id, *target[:-1]]):
         row = jnp.array([ids], jnp.int32)
         arrays += [row, jnp.ones_like(row), jnp.arange(len(ids))[None]]
     maps = jax.jit(attention_maps, static_argnums=0)(model, params, *arrays)["cross"]
-    weights = np.asarray(maps).reshape(-1, len(target), len(source)).mean(0)
+    weights = np.asarray(maps)[:, 0]
+    np.testing.assert_allclose(found.weights, weights, atol=1e-6)
 
     def words_of(ids):
         """Lists the places of each word's pieces; the end is a word too."""
@@ -45,8 +46,14 @@ def test_words_look_where_their_pieces_do():
         return [*words, [len(ids) - 1]]
 
     of_source, of_target = words_of(source), words_of(target)
-    assert len(of_source) == 8  # seven words and the end
-    expected = [[weights[np.ix_(t, s)].sum(1).mean() for s in of_source] for t in of_target]
-    np.testing.assert_allclose(found.weights, expected, atol=1e-5)
-    assert found.source[:7] == texts[0].split()
-    assert len(found.target) == len(of_target)
+    assert (len(of_source), len(of_target)) == (8, 7)  # seven and six words and the end
+    expected = [[weights[:, :, t][..., s].sum(-1).mean() for s in of_source] for t in of_target]
+    owners = [np.append(own, own.max() + 1) for own in (found.source, found.target)]
+    merged = merge_words(found.weights.mean((0, 1)), *owners)
+    np.testing.assert_allclose(merged, expected, atol=1e-5)
+
+    picture = cross_attention(translator, texts[0])
+    assert picture.source == [*texts[0].split(), "</s>"]
+    assert picture.target == [*translator.translate([texts[0]])[0].text.split(), "</s>"]
+    assert picture.weights.shape == (len(picture.target), 8)
+    np.testing.assert_allclose(picture.weights.sum(1), 1.0, atol=1e-5)

@@ -1,0 +1,95 @@
+"""Which sentences are translated together, and in which shape: a function of each one alone."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+
+from nmt import parallel
+from nmt.config import EXTRA_TARGET_LENGTH, DecodingConfig, SearchOptions
+from nmt.data.batching import bucket_length
+from nmt.decoding.decoder import Phrases
+from nmt.decoding.rules import NO_PIECE
+
+MAX_PHRASES, MAX_PHRASE_LENGTH = 16, 16
+"""Phrases that a translation may be asked to contain or not to, and pieces of one of them."""
+
+
+class Request(NamedTuple):
+    """A sentence and what is asked of its translation, as ids."""
+
+    source: list[int]
+    prefix: Sequence[int] = ()
+    forbidden: tuple[Sequence[int], ...] = ()
+    required: tuple[Sequence[int], ...] = ()
+    max_length: int = 0  # pieces of its translation, the end counted
+
+
+class Batch(NamedTuple):
+    """Sentences that are translated together, filled up with empty rows."""
+
+    numbers: list[int]  # which sentences
+    source: Int[np.ndarray, "B S"]
+    phrases: Phrases
+
+
+def shapes(decoding: DecodingConfig, options: SearchOptions) -> list[tuple[int, int]]:
+    """The (rows, source length) of every bucket: all shapes that translating may compile."""
+    lengths = range(options.bucket, decoding.max_source_length + 1)
+    buckets = sorted({_bucket(length, decoding) for length in lengths})
+    return [(_num_rows(length, decoding, options), length) for length in buckets]
+
+
+def bucket(request: Request, decoding: DecodingConfig, options: SearchOptions) -> int:
+    """Finds the source length of the shape in which a sentence and its translation have room.
+
+    It exceeds `decoding.max_source_length` if there is none.
+    """
+    target = max(request.max_length, len(request.prefix))
+    least = max(len(request.source), target - EXTRA_TARGET_LENGTH, options.bucket)
+    return max(least, _bucket(least, decoding))
+
+
+def batches(
+    requests: Sequence[Request], decoding: DecodingConfig, options: SearchOptions, pad_id: int
+) -> Iterator[Batch]:
+    """Puts together sentences of one bucket that are asked for the same kinds of things.
+
+    Empty sentences are in none.
+    """
+    members: dict[tuple[int, ...], list[int]] = {}
+    for number, request in enumerate(requests):
+        if len(request.source) > 1 or request.prefix:  # more than the end
+            asked = map(bool, (request.prefix, request.forbidden, request.required))
+            key = (bucket(request, decoding, options), *asked)
+            members.setdefault(key, []).append(number)
+    for (length, *asks), numbers in sorted(members.items()):
+        # Sentences that end together waste no steps on each other.
+        numbers.sort(key=lambda number: len(requests[number].source))
+        num_rows = _num_rows(length, decoding, options)
+        widths = ((length + EXTRA_TARGET_LENGTH,), *[(MAX_PHRASES, MAX_PHRASE_LENGTH)] * 2)
+        for start in range(0, len(numbers), num_rows):
+            index = numbers[start : start + num_rows]
+            source = np.full((num_rows, length), pad_id, np.int32)
+            told = [np.full((num_rows, *width), NO_PIECE, np.int32) for width in widths]
+            for row, number in enumerate(index):
+                request = requests[number]
+                source[row, : len(request.source)] = request.source
+                told[0][row, : len(request.prefix)] = request.prefix
+                for array, phrases in zip(
+                    told[1:], (request.forbidden, request.required), strict=True
+                ):
+                    for place, phrase in enumerate(phrases):
+                        array[row, place, : len(phrase)] = phrase
+            given: list[Any] = [x if ask else None for x, ask in zip(told, asks, strict=True)]
+            yield Batch(index, source, Phrases(*given))
+
+
+def _bucket(length: int, decoding: DecodingConfig) -> int:
+    return min(bucket_length(length), decoding.max_source_length)
+
+
+def _num_rows(length: int, decoding: DecodingConfig, options: SearchOptions) -> int:
+    rows = decoding.batch_tokens // (length + EXTRA_TARGET_LENGTH)
+    return parallel.num_local_devices() * (1 if options.one_row else max(1, rows))

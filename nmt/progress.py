@@ -1,0 +1,28 @@
+"""What a long job shows while it runs: lines and bars, on standard error of the first host."""
+
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from nmt import parallel
+
+
+def watched() -> bool:
+    """Whether somebody looks: a terminal or a notebook shows progress bars, a log does not."""
+    terminal = sys.stderr is not None and sys.stderr.isatty()
+    return parallel.is_first_host() and (terminal or "ipykernel" in sys.modules)
+
+
+def progress_bar(
+    items: Iterable[Any] | None, name: str, total: int | None = None, **options: Any
+) -> Any:
+    """Shows how far a loop is, where somebody looks."""
+    return tqdm(items, name, total, dynamic_ncols=True, disable=not watched(), **options)
+
+
+def say(message: str) -> None:
+    """Prints to standard error, on the first host, above a progress bar if there is one."""
+    if parallel.is_first_host():
+        tqdm.write(message, file=sys.stderr)
