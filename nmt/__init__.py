@@ -1,7 +1,7 @@
 """Neural machine translation in JAX."""
 
 from nmt.config import Config
-from nmt.decoding.translator import Translation, Translator, load
+from nmt.decoding.translator import Translation, Translator, ensemble, load
 
-__all__ = ["Config", "Translation", "Translator", "load"]
+__all__ = ["Config", "Translation", "Translator", "ensemble", "load"]
 __version__ = "0.1.0"

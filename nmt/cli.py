@@ -5,58 +5,106 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Literal
 
 import tyro
-from tqdm.auto import tqdm
 
+from nmt import parallel
+from nmt.analysis import figures
 from nmt.config import InputError, SearchOptions
 from nmt.data.tokenizer import clean
-from nmt.decoding.translator import LINES_AT_ONCE, Translation, load
+from nmt.decoding.alignment import Link, parse_pharaoh, pharaoh
+from nmt.decoding.mbr import minimum_bayes_risk
+from nmt.decoding.translator import LINES_AT_ONCE, Translation, Translator, ensemble, load
+from nmt.evaluation.alignment import alignment_error_rate
+from nmt.evaluation.metrics import Bin, bleu_by_length, compare, corpus_scores
+from nmt.progress import progress_bar, say
+
+Checkpoint = Literal["best", "latest"] | int
 
 
 def translate(
-    workdir: Path,
+    workdir: tuple[Path, ...],
     input: Path | None = None,
     output: Path | None = None,
+    checkpoint: Checkpoint = "best",
     format: Literal["text", "json"] = "text",
     overlong: Literal["split", "truncate", "error"] = "split",
     lines_at_once: int = LINES_AT_ONCE,
+    alignments: Path | None = None,
+    mbr: Literal["bleu", "chrf"] | None = None,
     options: Annotated[SearchOptions, tyro.conf.arg(name="")] = SearchOptions(),  # noqa: B008
 ) -> None:
     """Translate text, one line for each line.
 
     Args:
-        workdir: Folder of a run, as train.py writes it.
+        workdir: Folder of a run, as train.py writes it; of several, which must share a vocabulary,
+            the log-probabilities are averaged.
         input: File to translate; None is standard input.
         output: File to write; None is standard output.
+        checkpoint: Which to load: the best by dev BLEU, the latest, or that of a step.
         format: A line is the best translation, or a JSON object of all that is known of it.
         overlong: Splits a line of more than decoding.max_source_length pieces at sentence ends and
             joins the translations of its parts, or translates the first part, or ends with an
             error.
         lines_at_once: Lines to read before they are translated: 1 answers each line at once.
+        alignments: File to write the word alignments to, a line for each line: 0-0 1-2 aligns the
+            first words of both, and the second with the third. JSON holds them too then.
+        mbr: Takes, of the samples or the n best, not the likeliest but the one that agrees most
+            with the others, by this measure (minimum Bayes risk).
         options: How to search.
     """
-    translator = load(workdir)
-    how = {"overlong": overlong, "lines_at_once": lines_at_once, **dataclasses.asdict(options)}
+    translator = load_all(workdir, checkpoint)
+    search = dataclasses.asdict(options)
+    if mbr and max(options.samples, options.n_best) < 2:
+        raise InputError("--mbr compares several translations; give --samples or --n-best")
+    if mbr and alignments:
+        raise InputError("--alignments are of the likeliest translation; leave out --mbr")
+    how = {
+        "overlong": overlong,
+        "lines_at_once": lines_at_once,
+        "alignments": alignments is not None,
+        **search,
+    }
     try:
         translator.translate_lines((), **how)  # refuses options before a file is written over
     except ValueError as error:
         raise InputError(str(error)) from None
-    with opened(input, output) as (lines, write):
+    shapes = translator.shapes(**search)
+    say(f"translating compiles at most {len(shapes)} shapes: {shapes} (rows, source pieces)")
+    translator.check_memory(**search)
+    num_overlong = first = 0
+    with ExitStack() as stack:
+        lines, write = stack.enter_context(opened(input, output))
+        write_links = alignments and stack.enter_context(written(alignments))
         translations = translator.translate_lines(lines, **how)
-        for translation in tqdm(translations, unit=" lines", disable=None):
+        for number, translation in enumerate(progress_bar(translations, "translate"), 1):
+            if translation.overlong:
+                num_overlong, first = num_overlong + 1, first or number
+            if write_links:
+                write_links(pharaoh(translation.alignment))
+            if mbr:
+                sampled = options.samples > 0
+                translation = minimum_bayes_risk(translation, mbr, sampled=sampled)
             write(translation.text if format == "text" else as_json(translation))
+    if num_overlong:
+        done = "split" if overlong == "split" else "cut"
+        longest = translator.config.decoding.max_source_length
+        say(
+            f"warning: {num_overlong} line(s) of more than {longest} pieces were {done}, the first "
+            f"of them line {first}"
+        )
 
 
 def score(
-    workdir: Path,
+    workdir: tuple[Path, ...],
     input: Path | None = None,
     output: Path | None = None,
+    checkpoint: Checkpoint = "best",
     format: Literal["text", "json"] = "text",
     length_penalty: float | None = None,
     length_offset: float = 5.0,
@@ -64,21 +112,168 @@ def score(
     """Score given translations: lines of a source, a tab and a target.
 
     Args:
-        workdir: Folder of a run, as train.py writes it.
+        workdir: Folder of a run, or of several that share a vocabulary.
         input: File to score; None is standard input.
         output: File to write; None is standard output.
+        checkpoint: Which to load: the best by dev BLEU, the latest, or that of a step.
         format: A line is the score, or a JSON object with the log-probabilities of the pieces.
         length_penalty: Power of the length normalisation; None is the run's configuration.
         length_offset: c of the length normalisation.
     """
-    translator = load(workdir)
+    translator = load_all(workdir, checkpoint)
     with opened(input, output, split_pair) as (pairs, write):
-        pairs = tqdm(pairs, unit=" lines", disable=None)
+        pairs = progress_bar(pairs, "score")
         while chunk := list(islice(pairs, LINES_AT_ONCE)):
             for scored in translator.score(
                 chunk, length_penalty=length_penalty, length_offset=length_offset
             ):
                 write(f"{scored.score:.6f}" if format == "text" else as_json(scored))
+
+
+def align(
+    workdir: tuple[Path, ...],
+    input: Path | None = None,
+    output: Path | None = None,
+    checkpoint: Checkpoint = "best",
+    format: Literal["text", "json"] = "text",
+    gold: Path | None = None,
+) -> None:
+    """Align the words of given translations: lines of a source, a tab and a target.
+
+    Args:
+        workdir: Folder of a run, or of several that share a vocabulary.
+        input: File to align, its words between spaces; None is standard input.
+        output: File to write; None is standard output.
+        checkpoint: Which to load: the best by dev BLEU, the latest, or that of a step.
+        format: A line is 0-0 1-2, which aligns the first words of both, and the second with the
+            third; or a JSON object with the list of such pairs.
+        gold: File of right alignments, as many lines, possible links being written 0p0: prints the
+            alignment error rate to standard error.
+    """
+    translator = load_all(workdir, checkpoint)
+    right = list(read_file(gold, parse_pharaoh)) if gold else None
+    found: list[tuple[Link, ...]] = []
+    with opened(input, output, split_pair) as (pairs, write):
+        pairs = progress_bar(pairs, "align")
+        while chunk := list(islice(pairs, LINES_AT_ONCE)):
+            for links in translator.align(chunk):
+                write(pharaoh(links) if format == "text" else json.dumps({"alignment": links}))
+                found += [links] if gold else []
+    if right is not None:
+        if len(right) != len(found):
+            raise InputError(f"{gold}: {len(right)} lines; expected {len(found)}, as many as pairs")
+        sure, possible = ([links[n] for links in right] for n in (0, 1))
+        say(f"alignment error rate: {alignment_error_rate(found, sure, possible):.4f}")
+
+
+def evaluate(
+    references: Path,
+    hypotheses: Path | None = None,
+    workdir: tuple[Path, ...] = (),
+    source: Path | None = None,
+    baseline: Path | None = None,
+    checkpoint: Checkpoint = "best",
+    language: str = "",
+    figure: Path | None = None,
+    format: Literal["text", "json"] = "text",
+    options: Annotated[SearchOptions, tyro.conf.arg(name="")] = SearchOptions(),  # noqa: B008
+) -> None:
+    """Measure translations: BLEU, chrF and TER; against another system, and by length.
+
+    Args:
+        references: File of right translations.
+        hypotheses: File of translations to measure; None translates --source with --workdir.
+        workdir: Folder of a run, or of several that share a vocabulary.
+        source: File of sources: BLEU is measured by their length in words too.
+        baseline: File of another system's translations: tests whether the two differ, by paired
+            bootstrap resampling and by approximate randomisation.
+        checkpoint: Which to load: the best by dev BLEU, the latest, or that of a step.
+        language: Of the translations, as a code: zh, ja and ko are cut into words in their own way.
+        figure: File for a picture of BLEU by length, for which --source is needed.
+        format: A table, or one JSON object.
+        options: How to search, if --workdir translates.
+    """
+    if (hypotheses is None) == (not workdir) or (workdir and source is None):
+        raise InputError("give either --hypotheses, or --workdir and --source")
+    if figure and source is None:
+        raise InputError("--figure needs --source: BLEU is drawn by the length of the sources")
+    gold = list(read_file(references))
+    systems: dict[str, list[str]] = {}
+    files = {"hypotheses": hypotheses, "baseline": baseline, "source": source}
+    for name, path in files.items():
+        if path:
+            systems[name] = list(read_file(path))
+            if len(systems[name]) != len(gold):
+                raise InputError(
+                    f"{path}: {len(systems[name])} lines; expected {len(gold)}, as many as "
+                    f"{references} has"
+                )
+    if not gold:
+        raise InputError(f"{references}: no lines")
+    if workdir:
+        translator = load_all(workdir, checkpoint)
+        search = dataclasses.asdict(options)
+        translator.check_memory(**search)
+        translations = translator.translate_lines(systems["source"], **search)
+        bar = progress_bar(translations, "translate", len(gold))
+        systems["hypotheses"] = [translation.text for translation in bar]
+    report = evaluation_report(systems, gold, language)
+    if figure:
+        curves: dict[str, list[tuple[str, int, float]]] = {}
+        for name in systems.keys() - {"source"}:
+            bins = bleu_by_length(systems["source"], systems[name], gold, language)
+            curves[name] = [(label(x), x.num_sentences, x.bleu) for x in bins]
+        figures.bleu_by_length(curves, figure)
+    print(json.dumps(report, ensure_ascii=False) if format == "json" else as_table(report))
+
+
+def evaluation_report(
+    systems: dict[str, list[str]], gold: list[str], language: str
+) -> dict[str, Any]:
+    """Gathers all measures of the hypotheses, and of a baseline if there is one."""
+    hypotheses, baseline = systems["hypotheses"], systems.get("baseline")
+    report: dict[str, Any] = {"num_sentences": len(gold)}
+    for name, lines in (("hypotheses", hypotheses), ("baseline", baseline)):
+        if lines is not None:
+            measures = corpus_scores(lines, gold, language, ["BLEU", "chrF2", "TER"])
+            report[name] = [measure._asdict() for measure in measures]
+    if baseline is not None:
+        comparisons = compare(hypotheses, baseline, gold, language)
+        report["comparisons"] = [comparison._asdict() for comparison in comparisons]
+    if "source" in systems:
+        bins = bleu_by_length(systems["source"], hypotheses, gold, language)
+        report["bleu_by_source_words"] = [x._asdict() for x in bins]
+    return report
+
+
+def as_table(report: dict[str, Any]) -> str:
+    """Writes an evaluation for people."""
+    lines = [f"{report['num_sentences']} sentences"]
+    for name in ("hypotheses", "baseline"):
+        for measure in report.get(name, ()):
+            lines.append(
+                f"{name:10}  {measure['name']:6} {measure['score']:7.2f}  {measure['signature']}"
+            )
+    for found in report.get("comparisons", ()):
+        lines.append(f"{found['name']:6} p = {found['p_value']:.4f}  {found['test']}")
+    for found in report.get("bleu_by_source_words", ()):
+        lines.append(
+            f"sources of {label(Bin(**found)):5} words  BLEU {found['bleu']:6.2f}  "
+            f"{found['num_sentences']} sentences"
+        )
+    return "\n".join(lines)
+
+
+def label(x: Bin) -> str:
+    """Names the lengths of a bin."""
+    return f"{x.start}+" if x.stop is None else f"{x.start}-{x.stop - 1}"
+
+
+def load_all(workdirs: Sequence[Path], checkpoint: Checkpoint) -> Translator:
+    """Loads a run, or an ensemble of several."""
+    if not workdirs:
+        raise InputError("--workdir is empty; expected a run's folder")
+    return ensemble([load(workdir, checkpoint) for workdir in workdirs])
 
 
 def split_pair(line: str) -> tuple[str, str]:
@@ -91,10 +286,14 @@ def split_pair(line: str) -> tuple[str, str]:
 
 def as_json(translation: Translation) -> str:
     """Writes a translation as one line of JSON, in which every string is text."""
-    fields = {
-        **translation._asdict(),
-        "alternatives": [other._asdict() for other in translation.alternatives],
-    }
+    fields = translation._asdict()
+    del fields["attention"]  # never asked for here
+    if translation.alignment is None:
+        del fields["alignment"]
+    fields["alternatives"] = [
+        {name: getattr(other, name) for name in ("text", "score", "tokens", "token_log_probs")}
+        for other in translation.alternatives
+    ]
     return json.dumps(fields, ensure_ascii=False)
 
 
@@ -114,19 +313,33 @@ def opened(
     errors: list[InputError] = []
     with ExitStack() as stack:
         source = stack.enter_context(input.open("rb")) if input else sys.stdin.buffer
-        sink = stack.enter_context(output.open("wb")) if output else sys.stdout.buffer
+        write = stack.enter_context(written(output))
         lines = read_lines(source, str(input or "standard input"), parse)
-
-        def write(line: str) -> None:
-            sink.write(f"{line}\n".encode())
-            sink.flush()  # whoever waits for it has waited long enough
-
         try:
             yield until_error(lines, errors), write
         except ValueError as error:
             raise InputError(str(error)) from None
     if errors:
         raise errors[0]
+
+
+@contextmanager
+def written(output: Path | None) -> Iterator[Callable[[str], None]]:
+    """Opens a file to write lines to; None is standard output."""
+    with ExitStack() as stack:
+        sink = stack.enter_context(output.open("wb")) if output else sys.stdout.buffer
+
+        def write(line: str) -> None:
+            sink.write(f"{line}\n".encode())
+            sink.flush()  # whoever waits for it has waited long enough
+
+        yield write
+
+
+def read_file(path: Path, parse: Callable[[str], Any] = str) -> Iterator[Any]:
+    """Reads and parses the lines of a file."""
+    with path.open("rb") as stream:
+        yield from read_lines(stream, str(path), parse)
 
 
 def read_lines(stream: BinaryIO, name: str, parse: Callable[[str], Any]) -> Iterator[Any]:
@@ -159,6 +372,7 @@ def run(command: Callable[[], Any]) -> int:
     """Runs a command; turns a user's mistake into one line and exit status 2."""
     for name in ("absl", "asyncio"):  # orbax warns of what is meant, and repeats its errors
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    parallel.keep_compiled()
     try:
         command()
         sys.stdout.flush()
@@ -177,11 +391,19 @@ def run(command: Callable[[], Any]) -> int:
     return 0
 
 
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "translate": translate,
+    "score": score,
+    "evaluate": evaluate,
+    "align": align,
+}
+
+
 def main() -> int:
     """Runs the command line."""
     return run(
         lambda: tyro.extras.subcommand_cli_from_dict(
-            {"translate": translate, "score": score},
+            COMMANDS,
             prog="nmt",
             description="Neural machine translation.",
         )

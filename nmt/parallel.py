@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import jax
 import numpy as np
+import platformdirs
 import psutil
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -31,6 +32,18 @@ def join_hosts() -> None:
         names = ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
         total, number = (int(os.environ[name]) if name in os.environ else None for name in names)
         jax.distributed.initialize(address, total, number)
+
+
+def keep_compiled() -> None:
+    """Keeps what is compiled for the next process, in the user's cache folder.
+
+    Unless the user has chosen another (`JAX_COMPILATION_CACHE_DIR`) or none
+    (`JAX_ENABLE_COMPILATION_CACHE=false`).
+    """
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        folder = platformdirs.user_cache_path("nmt") / "compiled"
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
 def is_first_host() -> bool:

@@ -527,7 +527,9 @@ def test_files_in_files_out_and_all_that_is_known_as_json(run, translator, tmp_p
     lines = ["The boy sleeps.", "", "The old woman sees a red house. " * 9]
     source, output = tmp_path / "source", tmp_path / "output"
     source.write_text("\n".join(lines))
-    cli.translate(run, source, output, "json", options=SearchOptions(beam_size=2, n_best=2))
+    cli.translate(
+        (run,), source, output, format="json", options=SearchOptions(beam_size=2, n_best=2)
+    )
     expected = list(translator.translate_lines(lines, beam_size=2, n_best=2))
     found = [json.loads(line) for line in output.read_text().splitlines()]
     assert [x["text"] for x in found] == [t.text for t in expected]
@@ -536,7 +538,7 @@ def test_files_in_files_out_and_all_that_is_known_as_json(run, translator, tmp_p
     ]
     pairs = [(line, t.text) for line, t in zip(lines[:2], expected, strict=False)]
     source.write_text("".join(f"{a}\t{b}\n" for a, b in pairs))
-    cli.score(run, source, output)
+    cli.score((run,), source, output)
     scores = [float(line) for line in output.read_text().splitlines()]
     assert scores == pytest.approx([t.score for t in translator.score(pairs)], abs=1e-6)
 
@@ -545,16 +547,16 @@ def test_a_mistake_writes_over_nothing(run, tmp_path):
     output = tmp_path / "output"
     output.write_text("dear")
     with pytest.raises(InputError, match="n_best is 9; expected at most beam_size 1"):
-        cli.translate(run, output=output, options=SearchOptions(n_best=9))
+        cli.translate((run,), output=output, options=SearchOptions(n_best=9))
     with pytest.raises(InputError, match="lines_at_once is 0; expected 1 or more"):
-        cli.translate(run, output=output, lines_at_once=0)
+        cli.translate((run,), output=output, lines_at_once=0)
     with pytest.raises(InputError, match="is the input: writing it would destroy it"):
-        cli.translate(run, output, output)
+        cli.translate((run,), output, output)
     assert output.read_text() == "dear"
     source = tmp_path / "source"
     source.write_text("one\tpair\nno pair\n")
     with pytest.raises(InputError, match=r"source, line 2: 0 tabs; expected a source, a tab"):
-        cli.score(run, source, output)
+        cli.score((run,), source, output)
     assert len(output.read_text().splitlines()) == 1
 
 

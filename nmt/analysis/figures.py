@@ -1,6 +1,6 @@
 """Pictures: the course of a training run, and where a model looks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,26 @@ def learning_curve(records: Sequence[dict[str, Any]], path: Path) -> None:
         bleu = loss.twinx()
         bleu.plot(*zip(*points, strict=True), "s--", color="tab:green", label="dev BLEU")
         bleu.set(ylabel="BLEU", ylim=(0, 100 if max(y for _, y in points) > 50 else 50))
+    figure.legend(loc="outside upper center", ncols=3, frameon=False)
+    figure.savefig(path, dpi=150)
+
+
+def bleu_by_length(bins: Mapping[str, Sequence[tuple[str, int, float]]], path: Path) -> None:
+    """Draws BLEU over the length of the source, and how many sentences are so long.
+
+    Args:
+      bins: of each system: (the length in words, the number of sentences, BLEU).
+      path: file to write; its suffix chooses the format.
+    """
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for name, points in bins.items():
+        labels, counts, scores = zip(*points, strict=True)
+        axes.plot(labels, scores, "o-", label=name)
+    sentences = axes.twinx()
+    sentences.bar(labels, counts, alpha=0.2, color="tab:gray")
+    sentences.set(ylabel="sentences")
+    axes.set(xlabel="words of the source", ylabel="BLEU", ylim=(0, None))
     figure.legend(loc="outside upper center", ncols=3, frameon=False)
     figure.savefig(path, dpi=150)
 

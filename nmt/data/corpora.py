@@ -9,7 +9,7 @@ import operator
 import shlex
 import textwrap
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, SupportsIndex, overload
 
@@ -55,6 +55,26 @@ def load_corpus(data: DataConfig) -> Splits:
     if data.path is not None or files != (None, None, None):
         return Splits(*map(functools.partial(_text_corpus, data), Splits._fields, files))
     return _load_grammar(data)
+
+
+class Gold(NamedTuple):
+    """The alignments of a corpus, of which each link is (source word, target word)."""
+
+    sure: Sequence[Sequence[tuple[int, int]]]
+    possible: Sequence[Sequence[tuple[int, int]]]
+    words: Callable[[str], list[tuple[int, int]]]  # where the words of a sentence are
+
+
+def gold_alignments(data: DataConfig) -> tuple[Gold, Gold] | None:
+    """Returns the alignments of dev and test where they are known: of the embedded corpus."""
+    if data.tfds_name or data.path or data.train_files:
+        return None
+    corpus = grammar.generate(data.grammar_sizes)
+    dev, test = (
+        Gold([pair.sure for pair in split], [pair.possible for pair in split], grammar.word_spans)
+        for split in (corpus.dev, corpus.test)
+    )
+    return dev, test
 
 
 class Lines(Sequence[str]):

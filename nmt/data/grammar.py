@@ -102,6 +102,11 @@ def words(text: str) -> list[str]:
     return WORD.findall(text)
 
 
+def word_spans(text: str) -> list[tuple[int, int]]:
+    """Where each of the `words` begins and ends."""
+    return [match.span() for match in WORD.finditer(text)]
+
+
 def generate(sizes: tuple[int, int, int] = (20_000, 500, 500), seed: int = 0) -> Splits:
     """The corpus of a seed, the same on every platform; no two of its pairs share a sentence.
 

@@ -21,7 +21,10 @@ from nmt.config import EXTRA_TARGET_LENGTH, Config, InputError, differences, to_
 from nmt.data import corpora, pipeline, tokenizer
 from nmt.data.batching import Batch, fill_rows
 from nmt.data.tokenizer import Tokenizer
+from nmt.decoding import alignment
+from nmt.decoding.alignment import ALIGNER, Aligner
 from nmt.decoding.translator import Translator
+from nmt.evaluation.alignment import alignment_error_rate
 from nmt.evaluation.metrics import corpus_scores
 from nmt.models.seq2seq import Params, build
 from nmt.models.transformer import Transformer
@@ -348,7 +351,7 @@ def make_evaluate(run: Run, params: Params) -> Callable[[Params], dict[str, floa
         sums = [measure(translator.params, batch) for batch in bar]
         loss, correct, tokens = (float(sum(column)) for column in zip(*sums, strict=True))
         texts = translate_all(translator, dev.source, "dev", beam_size=1)
-        scores = corpus_scores(texts, dev.target, run.config.data.target_language)
+        bleu, chrf = corpus_scores(texts, dev.target, run.config.data.target_language)
         for lines in islice(zip(dev.source, texts, dev.target, strict=True), NUM_SAMPLES):
             shown = (tokenizer.clean(line)[:500] for line in lines)
             say("  source:      {}\n  translation: {}\n  reference:   {}\n".format(*shown))
@@ -356,8 +359,8 @@ def make_evaluate(run: Run, params: Params) -> Callable[[Params], dict[str, floa
             "loss": loss / tokens,
             "perplexity": math.exp(min(loss / tokens, 700)),  # more is beyond a float
             "accuracy": correct / tokens,
-            "bleu": scores.bleu,
-            "chrf": scores.chrf,
+            "bleu": bleu.score,
+            "chrf": chrf.score,
         }
 
     return evaluate
@@ -369,22 +372,43 @@ def finish(run: Run, checkpoints: checkpoint.Checkpoints, progress: Progress) ->
     params = checkpoints.params("best")
     translator = run.translator.with_params(params)
     texts = translate_all(translator, test.source, "test")  # by each host: none waits for another
-    scores = corpus_scores(texts, test.target, run.config.data.target_language)
+    bleu, chrf = corpus_scores(texts, test.target, run.config.data.target_language)
+    gold = corpora.gold_alignments(run.config.data)
+    if gold is not None:
+        translator.aligner, error = align(translator, run.splits, gold)
     summary = {
-        "bleu": scores.bleu,
-        "chrf": scores.chrf,
-        "signature": scores.signature,
+        "bleu": bleu.score,
+        "chrf": chrf.score,
+        "signature": f"{bleu.signature} {chrf.signature}",
         "steps": run.config.training.num_steps,
         "seconds": progress.seconds + time.perf_counter() - begin,
         "tokens_per_second": progress.all_tokens / progress.all_step_seconds,
         "parameters": sum(x.size for x in jax.tree.leaves(params)),
     }
+    if gold is not None:
+        summary["alignment_error_rate"] = error
     if parallel.is_first_host():
+        if gold is not None:
+            aligner = json.dumps(translator.aligner._asdict())
+            checkpoint.write_atomic(workdir / ALIGNER, aligner + "\n")
         checkpoint.write_atomic(workdir / TRANSLATIONS, "".join(text + "\n" for text in texts))
         draw(translator, test.source, workdir)
         # Last: it says that the run has finished.
         checkpoint.write_atomic(workdir / SUMMARY, json.dumps(summary, indent=2) + "\n")
     return summary
+
+
+def align(
+    translator: Translator, splits: corpora.Splits, gold: tuple[corpora.Gold, corpora.Gold]
+) -> tuple[Aligner, float]:
+    """Chooses the aligner by dev; returns it and its alignment error rate on test."""
+    dev, test = (
+        translator.attentions(list(zip(*corpus, strict=True)), alignments.words)
+        for corpus, alignments in zip(splits[1:], gold, strict=True)
+    )
+    aligner = alignment.choose_aligner(dev, *gold[0][:2])
+    found = [alignment.align(attention, aligner) for attention in test]
+    return aligner, alignment_error_rate(found, *gold[1][:2])
 
 
 def draw(translator: Translator, sentences: Sequence[str], workdir: Path) -> None:

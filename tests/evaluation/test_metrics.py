@@ -1,28 +1,65 @@
 import pytest
 
-from nmt.evaluation.metrics import corpus_scores
+from nmt.evaluation.metrics import Bin, bleu_by_length, compare, corpus_scores
 
 REFERENCES = ["The cat sat on the mat today.", "A second sentence, longer than the first one was."]
 
 
 def test_a_perfect_translation_scores_a_hundred():
-    scores = corpus_scores(REFERENCES, REFERENCES)
-    assert (scores.bleu, scores.chrf) == pytest.approx((100, 100))
+    scores = corpus_scores(REFERENCES, REFERENCES, names=["BLEU", "chrF2", "TER"])
+    assert [x.score for x in scores] == pytest.approx([100, 100, 0])
 
 
 def test_case_counts_and_the_signature_says_so():
     lowered = [line.lower() for line in REFERENCES]
-    scores = corpus_scores(lowered, REFERENCES)
-    assert scores.bleu < 100
-    assert scores.signature.startswith("BLEU|nrefs:1|case:mixed|")
-    assert " chrF2|nrefs:1|case:mixed|" in scores.signature
+    bleu, chrf, ter = corpus_scores(lowered, REFERENCES, names=["BLEU", "chrF2", "TER"])
+    assert bleu.score < 100
+    assert ter.score > 0
+    assert bleu.signature.startswith("BLEU|nrefs:1|case:mixed|")
+    assert chrf.signature.startswith("chrF2|nrefs:1|case:mixed|")
+    assert ter.signature.startswith("TER|nrefs:1|case:mixed|")
 
 
 def test_hypotheses_are_not_mistaken_for_references():
     # chrF2 weighs recall twice: half of each reference is little, the whole of more is much.
     short = [" ".join(line.split()[:4]) for line in REFERENCES]
-    assert corpus_scores(short, REFERENCES).chrf < 60 < corpus_scores(REFERENCES, short).chrf
+    (low,), (high,) = (
+        corpus_scores(*lines, names=["chrF2"])
+        for lines in ((short, REFERENCES), (REFERENCES, short))
+    )
+    assert low.score < 60 < high.score
 
 
 def test_empty_translations_are_worth_nothing():
-    assert corpus_scores(["", ""], REFERENCES)[:2] == (0, 0)
+    assert [x.score for x in corpus_scores(["", ""], REFERENCES)] == [0, 0]
+
+
+def test_a_worse_system_is_told_from_chance():
+    references = [f"the {n} small brown dogs run over {n} green hills" for n in range(60)]
+    worse = [line.replace("small brown", "big") for line in references]
+    found = {(x.test, x.name): x for x in compare(worse, references, references)}
+    names = {name for _, name in found}
+    assert names == {"BLEU", "chrF2", "TER"}
+    assert {test for test, _ in found} == {"paired bootstrap", "approximate randomisation"}
+    assert len(found) == 6
+    assert all(x.p_value < 0.01 for x in found.values())
+    assert "|bs:1000|" in found["paired bootstrap", "BLEU"].signature
+    assert "|ar:10000|" in found["approximate randomisation", "BLEU"].signature
+    # Two systems that are as bad, each in every second sentence.
+    pairs = list(zip(references, worse, strict=True))
+    one = [pair[number % 2] for number, pair in enumerate(pairs)]
+    other = [pair[1 - number % 2] for number, pair in enumerate(pairs)]
+    assert all(x.p_value > 0.1 for x in compare(one, other, references))
+
+
+def test_bins_are_of_the_words_of_the_source():
+    sources = ["a " * 9, "a " * 10, "a " * 19, "a " * 60]
+    lines = ["one two three four five six", "no", "one two three four five", "one two three four"]
+    references = [lines[0], "what is this here", *lines[2:]]
+    found = bleu_by_length(sources, lines, references)
+    assert [x[:3] for x in found] == [(0, 10, 1), (10, 20, 2), (50, None, 1)]
+    assert found[0].bleu == pytest.approx(100)
+    assert found[2] == Bin(50, None, 1, pytest.approx(100))
+    own = corpus_scores(lines[1:3], references[1:3], names=["BLEU"])[0]
+    assert found[1].bleu == pytest.approx(own.score)
+    assert 0 < own.score < 100
