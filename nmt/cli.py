@@ -5,11 +5,12 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -121,7 +122,7 @@ def score(
         length_offset: c of the length normalisation.
     """
     translator = load_all(workdir, checkpoint)
-    with opened(input, output, split_pair) as (pairs, write):
+    with opened(input, output, partial(read_pair, translator)) as (pairs, write):
         pairs = progress_bar(pairs, "score")
         while chunk := list(islice(pairs, LINES_AT_ONCE)):
             for scored in translator.score(
@@ -153,7 +154,7 @@ def align(
     translator = load_all(workdir, checkpoint)
     right = list(read_file(gold, parse_pharaoh)) if gold else None
     found: list[tuple[Link, ...]] = []
-    with opened(input, output, split_pair) as (pairs, write):
+    with opened(input, output, partial(read_pair, translator)) as (pairs, write):
         pairs = progress_bar(pairs, "align")
         while chunk := list(islice(pairs, LINES_AT_ONCE)):
             for links in translator.align(chunk):
@@ -276,11 +277,12 @@ def load_all(workdirs: Sequence[Path], checkpoint: Checkpoint) -> Translator:
     return ensemble([load(workdir, checkpoint) for workdir in workdirs])
 
 
-def split_pair(line: str) -> tuple[str, str]:
-    """Splits a line at its tab."""
+def read_pair(translator: Translator, line: str) -> tuple[str, str]:
+    """Splits a line at its tab, and refuses what is too long to be scored."""
     source, *targets = line.split("\t")
     if len(targets) != 1:
         raise ValueError(f"{len(targets)} tabs; expected a source, a tab and a target")
+    translator.check_pair(source, targets[0])
     return source, targets[0]
 
 
@@ -342,7 +344,7 @@ def read_file(path: Path, parse: Callable[[str], Any] = str) -> Iterator[Any]:
         yield from read_lines(stream, str(path), parse)
 
 
-def read_lines(stream: BinaryIO, name: str, parse: Callable[[str], Any]) -> Iterator[Any]:
+def read_lines(stream: Iterable[bytes], name: str, parse: Callable[[str], Any]) -> Iterator[Any]:
     r"""Decodes and parses a stream of UTF-8 whose lines end in `\n` alone.
 
     Raises:
@@ -372,6 +374,7 @@ def run(command: Callable[[], Any]) -> int:
     """Runs a command; turns a user's mistake into one line and exit status 2."""
     for name in ("absl", "asyncio"):  # orbax warns of what is meant, and repeats its errors
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    sys.unraisablehook = lambda _: None  # so do its threads, of a file that they could not read
     parallel.keep_compiled()
     try:
         command()
@@ -386,7 +389,8 @@ def run(command: Callable[[], Any]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:  # no room, no permission, a file in the place of a folder
-        print(f"error: {clean(str(error))}", file=sys.stderr)
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {clean(f'{where}{error.strerror or error}')}", file=sys.stderr)
         return 2
     return 0
 

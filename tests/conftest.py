@@ -1,6 +1,7 @@
 """All tests run on several CPU devices, so that what one computes can be compared with many."""
 
 import os
+from pathlib import Path
 
 # Read once, when JAX first asks for devices: before any test runs. Programs this small take longer
 # to optimise than to run, hence the last two.
@@ -16,6 +17,10 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 
 import jax
 import pytest
+from small_run import CONFIG
+
+import nmt
+from nmt.training.loop import train
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -25,3 +30,16 @@ def _compile_once(tmp_path_factory: pytest.TempPathFactory) -> None:
     jax.config.update("jax_compilation_cache_dir", folder)
     os.environ["JAX_COMPILATION_CACHE_DIR"] = folder  # of the processes that tests start
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run, which no test changes."""
+    workdir = tmp_path_factory.mktemp("run")
+    train(CONFIG, workdir)
+    return workdir
+
+
+@pytest.fixture(scope="session")
+def translator(run: Path) -> nmt.Translator:
+    return nmt.load(run)

@@ -15,25 +15,22 @@ import numpy as np
 import pytest
 from kill_and_resume import differences, read_events, without_wall_times
 from sacrebleu.metrics import BLEU, CHRF
+from small_run import CONFIG
 
 import nmt
-from nmt import checkpoint, cli, parallel
+from nmt import checkpoint, parallel
 from nmt.config import (
     Config,
-    DataConfig,
-    DecodingConfig,
     InputError,
     OptimizerConfig,
-    SearchOptions,
     TokenizerConfig,
-    TrainingConfig,
-    TransformerConfig,
     to_json,
 )
 from nmt.data import tokenizer
 from nmt.data.corpora import load_corpus
+from nmt.decoding.alignment import Aligner
 from nmt.decoding.translator import split_line
-from nmt.evaluation.metrics import Scores
+from nmt.evaluation.metrics import Measure
 from nmt.models.seq2seq import build, init_params
 from nmt.models.transformer import Transformer
 from nmt.training.history import read_history
@@ -41,35 +38,11 @@ from nmt.training.loop import train
 
 ROOT = Path(__file__).parents[1]
 
-CONFIG = Config(
-    data=DataConfig(
-        "en", "pt", grammar_sizes=(400, 12, 12), max_source_length=64, max_target_length=64
-    ),
-    tokenizer=TokenizerConfig(vocab_size=500),
-    model=TransformerConfig(emb_dim=16, num_layers=1, num_heads=2, mlp_dim=32),
-    optimizer=OptimizerConfig(learning_rate=1e-2, warmup_steps=4),
-    training=TrainingConfig(
-        num_steps=12, batch_tokens=512, log_every_steps=5, eval_every_steps=6, save_every_steps=4
-    ),
-    decoding=DecodingConfig(beam_size=1, max_source_length=64, batch_tokens=256),
-)
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    workdir = tmp_path_factory.mktemp("run")
-    train(CONFIG, workdir)
-    return workdir
-
-
-@pytest.fixture(scope="module")
-def translator(run: Path) -> nmt.Translator:
-    return nmt.load(run)
-
 
 def test_a_run_leaves_what_the_documentation_says(run):
     names = {path.name for path in run.iterdir()}
     assert names == {
+        "alignment.json",
         "attention.png",
         "checkpoints",
         "config.json",
@@ -84,6 +57,8 @@ def test_a_run_leaves_what_the_documentation_says(run):
     summary = json.loads((run / "summary.json").read_text())
     assert summary["steps"] == 12
     assert {"bleu", "chrf", "signature", "seconds", "tokens_per_second"} < summary.keys()
+    assert 0 < summary["alignment_error_rate"] < 1
+    assert nmt.load(run).aligner == Aligner(**json.loads((run / "alignment.json").read_text()))
     assert summary["parameters"] == sum(x.size for x in jax.tree.leaves(nmt.load(run).params))
     assert len((run / "translations.txt").read_text().splitlines()) == 12
     data = json.loads((run / "data.json").read_text())
@@ -146,7 +121,8 @@ def test_dev_measures_are_those_of_each_sentence_alone(run):
 def test_the_best_parameters_are_kept_translate_test_and_are_loaded(tmp_path, monkeypatch):
     scores = iter([0.0, 30.0, 20.0, 10.0])  # of a trial, dev at steps 6 and 12, and test
     monkeypatch.setattr(
-        "nmt.training.loop.corpus_scores", lambda *_: Scores(next(scores), 0.0, "none")
+        "nmt.training.loop.corpus_scores",
+        lambda *_: [Measure("BLEU", next(scores), "none"), Measure("chrF2", 0.0, "none")],
     )
     assert train(CONFIG, tmp_path)["bleu"] == 10.0
     best, latest, sixth = (nmt.load(tmp_path, which) for which in ("best", "latest", 6))
@@ -186,9 +162,10 @@ def test_evaluation_compiles_nothing_after_the_first_step(tmp_path, monkeypatch,
     train(replace(CONFIG, decoding=replace(CONFIG.decoding, beam_size=2)), tmp_path)
     assert compiled[0] >= 2
     assert compiled[1:] == [0, 0]
-    # Nor does the translation of test, by its beam, nor that of the sentence that is drawn.
+    # Nor does the translation of test, by its beam, nor that of the sentence that is drawn. What
+    # aligns words does, a forward pass that needs less than a training step.
     ((translator, before),) = translators
-    assert translator.compiled == before
+    assert [x for x in translator.compiled if x[0] != "attend"] == before
     assert len(before) > len(set(before))  # greedy and beam of the same shapes
 
 
@@ -501,85 +478,6 @@ def test_split_line_loses_nothing(text):
 def test_declared_shapes_cover_what_may_be_translated(translator):
     devices = jax.local_device_count()
     assert translator.shapes() == [(3 * devices, 16), (3 * devices, 32), (2 * devices, 64)]
-
-
-def nmt_command(run: Path, text: bytes) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "nmt", "translate", "--workdir", run]
-    return subprocess.run(command, input=text, capture_output=True, check=False)
-
-
-def test_the_command_writes_a_line_for_each_line(run, translator):
-    lines = [
-        "The boy sleeps.",
-        "",
-        "a\x00b\x0bc\u2028d\u0085e",
-        "\ufeffThe girls",
-        "日本語 🙂",
-        "end",
-    ]
-    result = nmt_command(run, "\r\n".join(lines).encode())
-    assert result.returncode == 0, result.stderr
-    expected = [t.text for t in translator.translate_lines(lines)]
-    assert result.stdout.decode().split("\n")[:-1] == expected
-
-
-def test_files_in_files_out_and_all_that_is_known_as_json(run, translator, tmp_path):
-    lines = ["The boy sleeps.", "", "The old woman sees a red house. " * 9]
-    source, output = tmp_path / "source", tmp_path / "output"
-    source.write_text("\n".join(lines))
-    cli.translate(
-        (run,), source, output, format="json", options=SearchOptions(beam_size=2, n_best=2)
-    )
-    expected = list(translator.translate_lines(lines, beam_size=2, n_best=2))
-    found = [json.loads(line) for line in output.read_text().splitlines()]
-    assert [x["text"] for x in found] == [t.text for t in expected]
-    assert [x["alternatives"][0]["score"] for x in (found[0], found[2])] == [
-        t.alternatives[0].score for t in (expected[0], expected[2])
-    ]
-    pairs = [(line, t.text) for line, t in zip(lines[:2], expected, strict=False)]
-    source.write_text("".join(f"{a}\t{b}\n" for a, b in pairs))
-    cli.score((run,), source, output)
-    scores = [float(line) for line in output.read_text().splitlines()]
-    assert scores == pytest.approx([t.score for t in translator.score(pairs)], abs=1e-6)
-
-
-def test_a_mistake_writes_over_nothing(run, tmp_path):
-    output = tmp_path / "output"
-    output.write_text("dear")
-    with pytest.raises(InputError, match="n_best is 9; expected at most beam_size 1"):
-        cli.translate((run,), output=output, options=SearchOptions(n_best=9))
-    with pytest.raises(InputError, match="lines_at_once is 0; expected 1 or more"):
-        cli.translate((run,), output=output, lines_at_once=0)
-    with pytest.raises(InputError, match="is the input: writing it would destroy it"):
-        cli.translate((run,), output, output)
-    assert output.read_text() == "dear"
-    source = tmp_path / "source"
-    source.write_text("one\tpair\nno pair\n")
-    with pytest.raises(InputError, match=r"source, line 2: 0 tabs; expected a source, a tab"):
-        cli.score((run,), source, output)
-    assert len(output.read_text().splitlines()) == 1
-
-
-def test_the_command_ends_at_bytes_that_are_not_text_after_the_lines_before(run):
-    result = nmt_command(run, b"The boy sleeps.\nThe girl\xff\n")
-    assert result.returncode == 2
-    assert result.stdout.count(b"\n") == 1
-    assert result.stderr == (
-        b"error: standard input, line 2: byte 9 is 0xff, which is not UTF-8 (invalid start byte)\n"
-    )
-
-
-@pytest.mark.parametrize("missing", ["config.json", "tokenizer.model", "checkpoints", ""])
-def test_a_folder_that_is_no_run_is_one_line(missing, run, tmp_path):
-    copy = tmp_path / "run"
-    if missing:
-        shutil.copytree(run, copy)
-        path = copy / missing
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-    result = nmt_command(copy, b"The boy sleeps.\n")
-    assert result.returncode == 2
-    assert result.stderr.count(b"\n") == 1
-    assert missing.encode() in result.stderr
 
 
 # Two processes, a device each, that train together as two hosts would.

@@ -33,30 +33,26 @@ class Aligner(NamedTuple):
 
     layer: int
     head: int | None  # None is the mean of the layer's heads
-    shifted: bool  # a piece looks when it has been read, not when it is chosen
 
     @classmethod
     def default(cls, config: TransformerConfig) -> "Aligner":
-        """Returns the mean of the heads of the middle layer, as a piece is read.
+        """Returns the mean of the heads of the layer before the last (Garg et al. 2019).
 
-        The middle layers align best then (Chen et al. 2020, https://aclanthology.org/2020.acl-main.
-        146); of an odd number the one in the middle, of an even number the one before it.
+        https://aclanthology.org/D19-1453, section 4.
         """
-        return cls((config.num_layers - 1) // 2, None, True)
+        return cls(max(0, config.num_layers - 2), None)
 
     @classmethod
     def all(cls, num_layers: int, num_heads: int) -> Iterator["Aligner"]:
         """Yields all there are of a model."""
         for layer in range(num_layers):
             for head in (None, *range(num_heads)):
-                for shifted in (False, True):
-                    yield cls(layer, head, shifted)
+                yield cls(layer, head)
 
-    def weights(self, attention: Float[np.ndarray, "L N T S"]) -> Float[np.ndarray, "_T S"]:
-        """Takes the weights of the target pieces, without those of the end."""
-        weights = attention[self.layer]
-        weights = weights.mean(0) if self.head is None else weights[self.head]
-        return weights[1:] if self.shifted else weights[:-1]
+    def weights(self, attention: Float[np.ndarray, "L N T S"]) -> Float[np.ndarray, "T S"]:
+        """Takes its own of the weights of all layers and heads."""
+        heads = attention[self.layer]
+        return heads.mean(0) if self.head is None else heads[self.head]
 
 
 def read_aligner(workdir: Path, config: TransformerConfig) -> Aligner:
@@ -132,7 +128,7 @@ def align(attention: PieceAttention, aligner: Aligner) -> tuple[Link, ...]:
 
     A word that shares all its pieces with the word before it has no link.
     """
-    weights = aligner.weights(attention.weights)[:, :-1]
+    weights = aligner.weights(attention.weights)[:-1, :-1]
     merged = merge_words(weights, attention.source, attention.target)
     merged = merged[: attention.num_words[1], : attention.num_words[0]]
     if not merged.size:

@@ -233,7 +233,7 @@ class Translator:
         choice = SearchOptions(**options)
         shapes = self.shapes(**options)
         if lines is not None:
-            parts = list(chain.from_iterable(self._parts(line) for line in lines))
+            parts = list(chain.from_iterable(self._parts(lines)))
             requests = self._requests(parts, choice)
             needed = {buckets.bucket(r, self.config.decoding, choice) for r in requests}
             shapes = [shape for shape in shapes if shape[1] in needed]
@@ -293,7 +293,7 @@ class Translator:
     ) -> Iterator[Translation]:
         number = 0
         while chunk := list(islice(lines, lines_at_once)):
-            parts = [self._parts(line) for line in chunk]
+            parts = self._parts(chunk)
             if overlong == "truncate":
                 used = [own[:1] for own in parts]
             elif overlong == "error":
@@ -408,12 +408,24 @@ class Translator:
         """Encodes pairs, of which the whole target is prescribed."""
         sources, targets = zip(*pairs, strict=True) if pairs else ((), ())
         encoded = self.tokenizer.encode_target(targets)
-        longest = self.config.decoding.max_source_length + EXTRA_TARGET_LENGTH
-        for number, ids in enumerate(encoded):
-            if len(ids) > longest:
-                raise ValueError(f"target {number} has {len(ids)} pieces, more than {longest}")
+        for number, sides in enumerate(
+            zip(self.tokenizer.encode_source(sources), encoded, strict=True)
+        ):
+            self._expect_pair(*sides, f"pair {number}: ")
         requests = self._requests(sources, options)
         return [r._replace(prefix=ids) for r, ids in zip(requests, encoded, strict=True)]
+
+    def check_pair(self, source: str, target: str) -> None:
+        """Raises the ValueError that scoring or aligning this pair would."""
+        sides = self.tokenizer.encode_source([source]), self.tokenizer.encode_target([target])
+        self._expect_pair(sides[0][0], sides[1][0], "")
+
+    def _expect_pair(self, source: list[int], target: list[int], where: str) -> None:
+        longest = self.config.decoding.max_source_length
+        sides = ("source", source, longest), ("target", target, longest + EXTRA_TARGET_LENGTH)
+        for name, ids, most in sides:
+            if len(ids) > most:
+                raise ValueError(f"{where}the {name} has {len(ids)} pieces, more than {most}")
 
     def _expect_fitting(self, request: Request, number: int, options: SearchOptions) -> None:
         """Refuses what no shape holds, and what no translation can hold."""
@@ -528,9 +540,13 @@ class Translator:
             self._functions[key] = parallel.pmap_rows(counted)
         return self._functions[key]
 
-    def _parts(self, line: str) -> list[str]:
-        """Returns the parts of a line that fit."""
-        return split_line(line, self._fits)
+    def _parts(self, lines: Sequence[str]) -> list[list[str]]:
+        """Returns the parts of each line that fit."""
+        longest = self.config.decoding.max_source_length
+        return [
+            [line] if len(ids) <= longest else split_line(line, self._fits)
+            for line, ids in zip(lines, self.tokenizer.encode_source(lines), strict=True)
+        ]
 
     def _fits(self, text: str) -> bool:
         ids = self.tokenizer.encode_source([text])[0]
@@ -636,7 +652,7 @@ def ensemble(translators: Sequence[Translator]) -> Translator:
             raise InputError("the models of an ensemble have different vocabularies")
         replace(first.config, model=other.config.model)  # raises where its positions do not suffice
     return Translator(
-        Ensemble(tuple(member.model for member in translators)),
+        Ensemble(tuple(member.model.clone() for member in translators)),  # one model is shared
         {f"members_{n}": translator.params for n, translator in enumerate(translators)},
         first.tokenizer,
         first.config,

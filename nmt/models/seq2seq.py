@@ -64,5 +64,5 @@ def attention_maps(
         mutable=["attention"],
     )
     weights = unfreeze(sown["attention"])
-    weights = weights.get("members_0", weights)
+    weights = weights.get("members_0", weights)  # of an ensemble
     return {kind: jnp.stack(layers) for kind, layers in weights.items()}

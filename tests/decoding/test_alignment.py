@@ -53,48 +53,45 @@ def test_a_word_without_a_piece_attends_to_nothing():
     np.testing.assert_array_equal(merged, [[0, 0, 0], [0.5, 0, 0.5]])
 
 
-def attention(shift: int, layer: int, head: int) -> PieceAttention:
+def attention(layer: int, head: int) -> PieceAttention:
     """One head looks from each target word to the source word of the same number.
 
-    The words of the target are 0, 1, 1, 2, those of the source 0, 1, 2, each behind by `shift`.
+    The words of the target's pieces are 0, 1, 1, 2, those of the source's 0, 1, 2.
     """
     weights = np.full((3, 2, 5, 4), 0.25)
     target = np.array([0, 1, 1, 2])
     for place, word in enumerate(target):
-        row = place + shift
-        weights[layer, head, row] = [0.1, 0.1, 0.1, 0.5]  # the end draws most, and does not count
-        weights[layer, head, row, word] = 0.3
+        weights[layer, head, place] = [0.1, 0.1, 0.1, 0.5]  # the end draws most; it does not count
+        weights[layer, head, place, word] = 0.3
     return PieceAttention(weights, np.arange(3), target, (3, 3))
 
 
-@pytest.mark.parametrize("shift", [0, 1])
-def test_each_target_word_is_aligned_to_what_it_looks_at_most(shift):
-    looks = attention(shift, layer=1, head=0)
+def test_each_target_word_is_aligned_to_what_it_looks_at_most():
+    looks = attention(layer=1, head=0)
     gold = ((0, 0), (1, 1), (2, 2))
-    assert align(looks, Aligner(1, 0, bool(shift))) == gold
-    assert align(looks, Aligner(1, None, bool(shift))) == gold
-    assert align(looks, Aligner(1, 1, bool(shift))) == ((0, 0), (0, 1), (0, 2))
-    assert align(looks, Aligner(1, 0, not shift)) != gold
+    assert align(looks, Aligner(1, 0)) == gold
+    assert align(looks, Aligner(1, None)) == gold
+    assert align(looks, Aligner(1, 1)) == ((0, 0), (0, 1), (0, 2))
 
 
-@pytest.mark.parametrize(("shift", "layer", "head"), [(0, 0, 1), (1, 2, 0)])
-def test_the_best_layer_and_head_are_found(shift, layer, head):
-    looks = attention(shift, layer, head)
+@pytest.mark.parametrize(("layer", "head"), [(0, 1), (2, 0)])
+def test_the_best_layer_and_head_are_found(layer, head):
+    looks = attention(layer, head)
     gold = [[(0, 0), (1, 1), (2, 2)]]
-    assert choose_aligner([looks], gold, [[]]) == Aligner(layer, None, bool(shift))
+    assert choose_aligner([looks], gold, [[]]) == Aligner(layer, None)
     weights = looks.weights.copy()
     weights[layer, 1 - head] = [[0.9, 0, 0, 0.1]]
     looks = looks._replace(weights=weights)
-    assert choose_aligner([looks], gold, [[]]) == Aligner(layer, head, bool(shift))
+    assert choose_aligner([looks], gold, [[]]) == Aligner(layer, head)
 
 
 def test_nothing_is_aligned_to_nothing():
     weights = np.ones((3, 2, 1, 1))
     none = np.array([], int)
     empty = PieceAttention(weights, none, none, (0, 0))
-    assert align(empty, Aligner(0, None, True)) == ()
-    looks = attention(0, 0, 0)._replace(num_words=(3, 4))  # a last word that has no piece
-    assert [target for _, target in align(looks, Aligner(0, 0, False))] == [0, 1, 2]
+    assert align(empty, Aligner(0, None)) == ()
+    looks = attention(0, 0)._replace(num_words=(3, 4))  # a last word that has no piece
+    assert [target for _, target in align(looks, Aligner(0, 0))] == [0, 1, 2]
 
 
 def test_pharaoh_is_written_and_read():
@@ -107,13 +104,13 @@ def test_pharaoh_is_written_and_read():
 
 
 def test_a_damaged_aligner_is_refused(tmp_path):
-    assert read_aligner(tmp_path, MODEL) == Aligner(1, None, True)
+    assert read_aligner(tmp_path, MODEL) == Aligner(1, None)
     path = tmp_path / "alignment.json"
-    chosen = Aligner(2, 1, False)
+    chosen = Aligner(2, 1)
     path.write_text(json.dumps(chosen._asdict()))
     assert read_aligner(tmp_path, MODEL) == chosen
-    for wrong in ("", "[]", "{}", '{"layer": 3, "head": null, "shifted": true}',
-                  '{"layer": 0, "head": 0, "shifted": 2}', '{"layer": 1e99}'):  # fmt: skip
+    for wrong in ("", "[]", "{}", '{"layer": 3, "head": null}', '{"layer": 0, "head": -1}',
+                  '{"layer": 1e99, "head": 0}', '{"layer": 0, "head": 0, "exec": 1}'):  # fmt: skip
         path.write_text(wrong)
         with pytest.raises(InputError, match=r"alignment.json: "):
             read_aligner(tmp_path, MODEL)

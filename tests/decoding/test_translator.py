@@ -1,5 +1,6 @@
 """What a translator promises, of a small model."""
 
+import copy
 from dataclasses import replace
 from functools import cache, partial
 from itertools import islice
@@ -9,10 +10,12 @@ import numpy as np
 import pytest
 
 import nmt
+from nmt import parallel
 from nmt.config import (
     Config,
     DataConfig,
     DecodingConfig,
+    InputError,
     OptimizerConfig,
     TokenizerConfig,
     TrainingConfig,
@@ -159,7 +162,7 @@ def test_scores_of_long_and_of_empty_sides():
     assert all(np.isfinite(s.score) and s.score < 0 for s in scores[:3])
     assert scores[1].tokens == ()
     assert len(scores[1].token_log_probs) == 1
-    with pytest.raises(ValueError, match=r"target 0 has .* more than 114"):
+    with pytest.raises(ValueError, match=r"pair 0: the target has .* more than 114"):
         own.score([("Maria!", "a " * 200)])
 
 
@@ -298,5 +301,208 @@ def test_more_rows_to_a_shape_give_nearly_the_same():
     wide = replace(CONFIG, decoding=replace(CONFIG.decoding, batch_tokens=2048))
     own = translator()
     other = nmt.Translator(own.model, own.params, own.tokenizer, wide)
-    for x, y in zip(own.translate(SENTENCES), other.translate(SENTENCES), strict=True):
+    assert_close(own.translate(SENTENCES), other.translate(SENTENCES))
+
+
+def assert_close(some, others):
+    for x, y in zip(some, others, strict=True):
         assert x.score == pytest.approx(y.score, abs=1e-4)
+        assert x.text == y.text  # of sentences in which no two hypotheses are as good
+
+
+@pytest.mark.parametrize("options", [{"one_row": True}, {"bucket": 33}, {"bucket": 64}])
+def test_another_shape_gives_nearly_the_same(options):
+    own = translator()
+    assert_close(own.translate(SENTENCES, **options), own.translate(SENTENCES))
+    # It too is the sentence's own.
+    alone = [own.translate([sentence], **options)[0] for sentence in SENTENCES]
+    assert own.translate(SENTENCES * 3, **options) == alone * 3
+
+
+def test_shapes_are_declared_as_the_options_ask():
+    devices = jax.local_device_count()
+    own = translator()
+    assert own.shapes(bucket=17) == own.shapes()[1:]
+    assert own.shapes(bucket=33) == own.shapes(bucket=64) == own.shapes()[2:]
+    assert own.shapes(one_row=True) == [(devices, 16), (devices, 32), (devices, 64)]
+    fresh = nmt.Translator(own.model, own.params, own.tokenizer, CONFIG)
+    assert fresh.warm_up(one_row=True, bucket=32) == [(devices, 32), (devices, 64)]
+    assert fresh.compiled == [("search", (1, 64)), ("search", (1, 32))]
+    assert fresh.warm_up(SENTENCES, beam_size=1) == own.shapes()[:1]
+    with pytest.raises(ValueError, match="bucket is 65; expected at most decoding"):
+        own.translate(SENTENCES, bucket=65)
+
+
+@pytest.mark.parametrize("beam_size", [1, 3])
+def test_the_longest_translation_is_a_function_of_the_source(beam_size):
+    own = translator()
+    sources = own.tokenizer.encode_source(SENTENCES)
+    free = own.translate(SENTENCES, beam_size=beam_size)
+    short = own.translate(
+        SENTENCES, beam_size=beam_size, max_length_factor=0.5, max_length_extra=2, min_length=2
+    )
+    limits = [len(ids) // 2 + 2 for ids in sources]
+    assert all(len(t.token_log_probs) <= n for t, n in zip(short, limits, strict=True))
+    assert any(len(t.token_log_probs) > n for t, n in zip(free, limits, strict=True))
+    assert any(len(t.token_log_probs) == n for t, n in zip(short, limits, strict=True))
+    # More than the shape of the source holds takes a larger one.
+    compiled = len(own.compiled)
+    long = own.translate(SENTENCES, beam_size=beam_size, max_length_factor=3.0)
+    assert {shape[1] for _, shape in own.compiled[compiled:]} <= {16, 32, 64}
+    for x, y, ids in zip(long, free, sources, strict=True):
+        assert beam_size > 1 or x.text == y.text or len(y.token_log_probs) == len(ids) + 50
+    with pytest.raises(ValueError, match=r"sentence 0 may have 149 pieces, more than .* 64 and 50"):
+        own.translate(SENTENCES, max_length_factor=9.0)
+    with pytest.raises(ValueError, match=r"min_length is 3; expected between 0 and max_length_ext"):
+        own.translate(SENTENCES, max_length_extra=2, min_length=3)
+
+
+# Alignments and attention.
+
+
+def test_alignments_are_those_of_the_pair():
+    own = translator()
+    found = own.translate(SENTENCES, alignments=True)
+    assert found[1].alignment == found[4].alignment == ()
+    aligned = own.align([(s, t.text) for s, t in zip(SENTENCES, found, strict=True)])
+    for sentence, translation, links in zip(SENTENCES, found, aligned, strict=True):
+        if pieces(translation.text) == translation.tokens:  # as the search cut it
+            assert translation.alignment == links
+        sources, targets = (
+            zip(*translation.alignment, strict=True) if sentence.strip() else ((), ())
+        )
+        assert set(sources) <= set(range(len(sentence.split())))
+        assert sorted(targets) == list(range(len(translation.text.split())))
+    plain = own.translate(SENTENCES)
+    assert [t._replace(alignment=None) for t in found] == plain
+
+
+def test_attention_is_of_all_layers_and_heads_and_ends_with_the_sentence():
+    own = translator()
+    found = own.translate(SENTENCES, attention=True)
+    assert found[1].attention is None
+    for sentence, translation in zip(SENTENCES, found, strict=True):
+        if sentence.strip():
+            size = len(own.tokenizer.encode_source([sentence])[0])
+            weights = translation.attention.weights
+            assert weights.shape == (1, 2, len(translation.token_log_probs), size)
+            np.testing.assert_allclose(weights.sum(-1), 1.0, atol=1e-5)
+            assert translation.attention.num_words[0] == len(sentence.split())
+
+
+def test_alignments_of_a_split_line_count_its_words():
+    own = translator()
+    line = f"  {LONG}  {'x' * 400} {LONG}"  # and a word that is cut into parts
+    (joined,) = own.translate_lines([line], alignments=True)
+    sources = [s for s, _ in joined.alignment]
+    assert joined.overlong
+    assert list(range(len(joined.text.split()))) == sorted(t for _, t in joined.alignment)
+    assert set(sources) <= set(range(len(line.split())))
+    # Each part is aligned within itself, and lies where it lies in the line.
+    offset = words = 0
+    for part in parts(line):
+        (translation,) = own.translate([part], alignments=True)
+        start = len(line[:offset].split()) - (offset > 0 and not line[offset - 1].isspace()
+                                              and not part[0].isspace())  # fmt: skip
+        for source, target in translation.alignment:
+            assert (start + source, words + target) in joined.alignment
+        offset, words = offset + len(part), words + len(translation.text.split())
+    assert offset == len(line)
+
+
+# Ensembles.
+
+
+def noisy(seed: int) -> nmt.Translator:
+    """Another model."""
+    own = translator()
+    leaves, structure = jax.tree.flatten(jax.device_get(own.params))
+    rng = np.random.default_rng(seed)
+    leaves = [x + rng.normal(0, 0.05, x.shape).astype(np.float32) for x in leaves]
+    return own.with_params(jax.tree.unflatten(structure, leaves))
+
+
+@pytest.mark.parametrize("options", [{"beam_size": 1}, {"beam_size": 3, "no_repeat_ngram": 3}])
+def test_an_ensemble_averages_log_probabilities(options):
+    members = [translator(), noisy(1), noisy(2)]
+    together = nmt.ensemble(members)
+    found = together.translate(SENTENCES, **options)
+    texts = {tuple(t.text for t in m.translate(SENTENCES, **options)) for m in members}
+    assert len(texts) > 1
+    for sentence, translation in zip(SENTENCES, found, strict=True):
+        if sentence.strip():
+            mean = np.mean([distribution(m, sentence, translation.tokens) for m in members], 0)
+            mean -= np.log(np.exp(mean).sum(-1, keepdims=True))
+            ids = [*members[0].tokenizer.target.piece_to_id(list(translation.tokens)), 2]
+            expected = mean[np.arange(len(ids)), ids]
+            np.testing.assert_allclose(translation.token_log_probs, expected, atol=1e-4)
+    pairs = [(s, t.text) for s, t in zip(SENTENCES, found, strict=True) if s.strip()]
+    for scored, (_, text) in zip(together.score(pairs), pairs, strict=True):
+        (own,) = (t for t in found if t.text == text)
+        if scored.tokens == own.tokens:
+            assert scored.score == pytest.approx(own.score, abs=1e-4)
+
+
+def distribution(member: nmt.Translator, sentence: str, tokens: tuple[str, ...]) -> np.ndarray:
+    """Log-probabilities of every piece at every place."""
+    vocabulary = member.tokenizer
+    source = vocabulary.encode_source([sentence])[0]
+    target = [vocabulary.bos_id, *vocabulary.target.piece_to_id(list(tokens))]
+    arrays = [
+        np.pad(row, (0, 114 - len(row)))[None]
+        for ids in (source, target)
+        for row in (np.array(ids), np.ones(len(ids), int), np.arange(len(ids)))
+    ]
+    log_probs = teacher_forced(member.model, jax.device_get(member.params), *arrays)
+    return np.asarray(log_probs[0, : len(target)])
+
+
+def test_an_ensemble_of_one_model_is_that_model():
+    own = translator()
+    assert nmt.ensemble([own]) is own
+    assert_close(nmt.ensemble([own, own]).translate(SENTENCES), own.translate(SENTENCES))
+    both = nmt.ensemble([own, noisy(1)])
+    assert both.align([("The boy sleeps.", "O menino dorme.")]) == own.align(
+        [("The boy sleeps.", "O menino dorme.")]
+    )
+    compiled = len(both.compiled)
+    both.translate(SENTENCES[:1], length_penalty=1.0)
+    both.translate(SENTENCES[:1], length_penalty=0.5)
+    assert len(both.compiled) == compiled + 1
+
+
+def test_models_of_different_vocabularies_are_no_ensemble():
+    own = translator()
+    corpus = load_corpus(CONFIG.data).train
+    other = copy.copy(own)
+    other.tokenizer = tokenizer.train(replace(CONFIG.tokenizer, vocab_size=700), *corpus)
+    with pytest.raises(InputError, match="models of an ensemble have different vocabularies"):
+        nmt.ensemble([own, other])
+
+
+# Memory.
+
+
+def test_a_shape_that_does_not_fit_is_named_before_it_runs(monkeypatch):
+    own = translator()
+    fresh = nmt.Translator(own.model, own.params, own.tokenizer, CONFIG)
+    monkeypatch.setattr(parallel, "memory_available", lambda: 10_000)
+    message = r"search of 4 rows of 64 source pieces needs 0.0\d GB, and 0.00 GB are available; low"
+    for call in (fresh.check_memory, fresh.warm_up):
+        with pytest.raises(InputError, match=message):
+            call()
+    with pytest.raises(InputError, match="search of 7 rows of 16 source pieces needs 0"):
+        fresh.translate(SENTENCES)
+    monkeypatch.undo()
+    assert parallel.memory_available() > 1e8
+    assert fresh.translate(SENTENCES) == own.translate(SENTENCES)
+
+
+def test_what_a_shape_needs_grows_with_it():
+    def needed(rows: int) -> int:
+        arguments = np.ones((8, 8), np.float32), np.ones((jax.local_device_count(), rows, 8)), ()
+        function = parallel.pmap_rows(lambda w, x, _: np.float32(1) + (x @ w) @ (x @ w).T)
+        return parallel.memory_needed(function.lower(*arguments).compile())
+
+    assert needed(512) >= 4 * 512 * 512 * jax.local_device_count()
+    assert needed(512) > 3 * needed(256)

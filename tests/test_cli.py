@@ -1,0 +1,403 @@
+"""The `nmt` command: what it reads and writes, and what it makes of what tries to break it."""
+
+import io
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from nmt import cli, parallel
+
+COMMAND = [sys.executable, "-m", "nmt"]
+
+
+class Result(NamedTuple):
+    status: int
+    out: bytes
+    err: str
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Runs the command in this process."""
+
+    def call(*arguments: object, text: str | bytes = b"") -> Result:
+        data = text.encode() if isinstance(text, str) else text
+        out = io.BytesIO()
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", ["nmt", *map(str, arguments)])
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+            patch.setattr(sys, "stdout", io.TextIOWrapper(out, write_through=True))
+            patch.setattr(sys, "unraisablehook", sys.unraisablehook)
+            status = cli.main()
+            return Result(status, out.getvalue(), capsys.readouterr().err)
+
+    return call
+
+
+def in_a_process(*arguments: object, text: str) -> Result:
+    """Runs the command in a process of its own."""
+    process = subprocess.run(
+        [*COMMAND, *map(str, arguments)], input=text.encode(), capture_output=True, check=False
+    )
+    return Result(process.returncode, process.stdout, process.stderr.decode())
+
+
+def mistakes(result: Result) -> list[str]:
+    """What is said beside what is always said."""
+    assert b"Traceback" not in result.out
+    assert "Traceback" not in result.err
+    return [line for line in result.err.splitlines() if not line.startswith("translating compiles")]
+
+
+# Reading and writing.
+
+
+def test_a_line_for_each_line(run, translator):
+    lines = [
+        "The boy sleeps.",
+        "",
+        "a\x00b\x0bc\u2028d\u0085e",
+        "\ufeffThe girls",
+        "日本語 🙂",
+        "end",
+    ]
+    result = in_a_process("translate", "--workdir", run, text="\r\n".join(lines))
+    assert result.status == 0, result.err
+    expected = [t.text for t in translator.translate_lines(lines)]
+    assert result.out.decode().split("\n")[:-1] == expected
+    (shapes,) = result.err.splitlines()
+    assert shapes.startswith("translating compiles at most 3 shapes: ")
+
+
+def test_files_in_files_out_and_all_that_is_known_as_json(run, translator, tmp_path, command):
+    lines = ["The boy sleeps.", "", "The old woman sees a red house. " * 9]
+    source, output, links = (tmp_path / name for name in ("source", "output", "links"))
+    source.write_text("\n".join(lines))
+    result = command(
+        *("translate", "--workdir", run, "--input", source, "--output", output),
+        *("--format", "json", "--beam-size", 2, "--n-best", 2, "--alignments", links),
+    )
+    assert (result.status, result.out) == (0, b"")
+    assert mistakes(result) == [
+        "warning: 1 line(s) of more than 64 pieces were split, the first of them line 3"
+    ]
+    expected = list(translator.translate_lines(lines, beam_size=2, n_best=2, alignments=True))
+    found = [json.loads(line) for line in output.read_text().splitlines()]
+    assert [x["text"] for x in found] == [t.text for t in expected]
+    assert [x["overlong"] for x in found] == [False, False, True]
+    assert [x["alternatives"][0]["score"] for x in (found[0], found[2])] == [
+        t.alternatives[0].score for t in (expected[0], expected[2])
+    ]
+    assert [[tuple(link) for link in x["alignment"]] for x in found] == [
+        list(t.alignment) for t in expected
+    ]
+    assert links.read_text().splitlines() == [
+        " ".join(f"{s}-{t}" for s, t in translation.alignment) for translation in expected
+    ]
+    assert links.read_text().splitlines()[1] == ""
+
+
+def test_given_translations_are_scored_and_aligned(run, translator, tmp_path, command):
+    pairs = [("The boy sleeps.", "O menino dorme."), ("", ""), ("The cat  sleeps", "O gato\u00a0")]
+    text = "".join(f"{source}\t{target}\n" for source, target in pairs)
+    result = command("score", "--workdir", run, text=text)
+    assert [float(line) for line in result.out.split()] == pytest.approx(
+        [t.score for t in translator.score(pairs)], abs=1e-6
+    )
+    result = command("align", "--workdir", run, text=text)
+    found = translator.align(pairs)
+    assert result.out.decode() == "".join(
+        " ".join(f"{s}-{t}" for s, t in links) + "\n" for links in found
+    )
+    assert [len(links) for links in found] == [3, 0, 2]  # one for each word of the target
+    gold = tmp_path / "gold"
+    s, t = found[0][0]
+    gold.write_text(f"{s}-{t} {s}p{t + 1}\n\n\n")
+    result = command("align", "--workdir", run, "--gold", gold, "--format", "json", text=text)
+    assert [json.loads(line)["alignment"] for line in result.out.splitlines()] == [
+        [list(link) for link in links] for links in found
+    ]
+    hits = 1 + 1 + ((s, t + 1) in found[0])
+    assert mistakes(result) == [f"alignment error rate: {1 - hits / (5 + 1):.4f}"]
+    gold.write_text("0-0\n")
+    result = command("align", "--workdir", run, "--gold", gold, text=text)
+    assert result.status == 2
+    assert mistakes(result) == [f"error: {gold}: 1 lines; expected 3, as many as pairs"]
+    gold.write_text("0-0\n0:0\n0-0\n")
+    result = command("align", "--workdir", run, "--gold", gold, text=text)
+    assert result.status == 2
+    assert "gold, line 2: '0:0' is no link" in mistakes(result)[0]
+
+
+def test_the_translation_that_agrees_most(run, command):
+    options = ("translate", "--workdir", run, "--samples", 5, "--format", "json")
+    plain = command(*options, text="The boy sleeps.\n")
+    chosen = command(*options, "--mbr", "chrf", text="The boy sleeps.\n")
+    plain, chosen = (json.loads(result.out) for result in (plain, chosen))
+    texts = [
+        sorted(x["text"] for x in (found, *found["alternatives"])) for found in (plain, chosen)
+    ]
+    assert texts[0] == texts[1]
+    result = command("translate", "--workdir", run, "--mbr", "chrf")
+    assert result.status == 2
+    assert mistakes(result) == [
+        "error: --mbr compares several translations; give --samples or --n-best"
+    ]
+
+
+def test_systems_are_measured_and_compared(run, translator, tmp_path, command):
+    sources = ["The boy sleeps.", "The girl sees the old house of the woman in the city.", "Maria!"]
+    references = ["O menino dorme bem.", "A menina vê a casa velha da mulher na cidade.", "Maria!"]
+    files = {"source": sources, "references": references, "baseline": references}
+    for name, lines in files.items():
+        (tmp_path / name).write_text("".join(line + "\n" for line in lines))
+    texts = [t.text for t in translator.translate(sources)]
+    (tmp_path / "hypotheses").write_text("".join(text + "\n" for text in texts))
+    given = [x for name in files for x in (f"--{name}", tmp_path / name)]
+    picture = tmp_path / "lengths.png"
+    result = command("evaluate", *given, "--workdir", run, "--format", "json", "--figure", picture)
+    assert result.status == 0
+    report = json.loads(result.out)
+    assert report["num_sentences"] == 3
+    assert [x["name"] for x in report["hypotheses"]] == ["BLEU", "chrF2", "TER"]
+    assert [x["score"] for x in report["baseline"]] == pytest.approx([100, 100, 0])
+    assert len(report["comparisons"]) == 6
+    assert [(x["start"], x["num_sentences"]) for x in report["bleu_by_source_words"]] == [
+        (0, 2),
+        (10, 1),
+    ]
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    precomputed = command(
+        "evaluate", *given, "--hypotheses", tmp_path / "hypotheses", "--format", "json"
+    )
+    assert json.loads(precomputed.out) == report
+    table = command("evaluate", *given, "--hypotheses", tmp_path / "hypotheses").out.decode()
+    assert f"hypotheses  chrF2  {report['hypotheses'][1]['score']:7.2f}  chrF2|nrefs:1" in table
+    assert "sources of 10-19 words" in table
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give either --hypotheses, or --workdir and --source"),
+        (["--hypotheses", "two", "--workdir", "run"], "give either --hypotheses, or --workdir"),
+        (["--hypotheses", "one"], "one: 1 lines; expected 2, as many as two has"),
+        (["--hypotheses", "two", "--figure", "x.png"], "--figure needs --source"),
+        (["--hypotheses", "none"], "none: No such file"),
+        (["--hypotheses", "bytes"], "bytes, line 2: byte 1 is 0xff, which is not UTF-8"),
+    ],
+)
+def test_mistakes_of_an_evaluation_are_named(arguments, message, tmp_path, command, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("one").write_text("a\n")
+    Path("two").write_text("a\nb\n")
+    Path("bytes").write_bytes(b"a\n\xff\n")
+    result = command("evaluate", "--references", "two", *arguments)
+    assert result.status == 2
+    (line,) = mistakes(result)
+    assert message in line
+
+
+def test_a_mistake_writes_over_nothing(run, tmp_path, command):
+    output, source = tmp_path / "output", tmp_path / "source"
+    output.write_text("dear")
+    source.write_text("one\tpair\nno pair\n")
+    for arguments, message in (
+        (("--n-best", 9), "n_best is 9; expected at most beam_size 1"),
+        (("--lines-at-once", 0), "lines_at_once is 0; expected 1 or more"),
+        (("--bucket", 65), "bucket is 65; expected at most decoding.max_source_length 64"),
+        (("--input", output), f"{output} is the input: writing it would destroy it"),
+        (("--checkpoint", 7), "no checkpoint 7; there are [12]"),
+    ):
+        result = command("translate", "--workdir", run, "--output", output, *arguments)
+        assert result.status == 2
+        assert message in mistakes(result)[-1]
+        assert output.read_text() == "dear"
+    result = command("score", "--workdir", run, "--input", source, "--output", output)
+    assert result.status == 2
+    assert "source, line 2: 0 tabs; expected a source, a tab" in mistakes(result)[0]
+    assert len(output.read_text().splitlines()) == 1
+
+
+def test_what_cannot_fit_is_refused_before_anything_is_read(run, command, monkeypatch):
+    monkeypatch.setattr(parallel, "memory_available", lambda: 1000)
+    result = command("translate", "--workdir", run, text="Maria!\n")
+    assert (result.status, result.out) == (2, b"")
+    (line,) = mistakes(result)
+    assert line.startswith("error: search of 2 rows of 64 source pieces needs 0.0")
+    assert "GB, and 0.00 GB are available; lower decoding.batch_tokens, " in line
+    monkeypatch.setattr(parallel, "memory_available", lambda: None)
+    result = command("translate", "--workdir", run, text="Maria!\n")
+    assert result.status == 0
+    assert mistakes(result)[0].startswith("search of 2 rows of 64 source pieces needs 0.0")
+
+
+# What tries to break it.
+
+TEXTS = {
+    "right to left": "ذهب الولد إلى المدرسة. שלום עולם",
+    "combining": "e\u0301" + "\u0301" * 40 + " a\u0308",
+    "unknown": "\U000e0041\U0010fffd\u0378 𓂀𓂀",
+    "zero width": "\u200b\u200d\ufeff\u2060",
+    "controls": "\x00\x01\x7f\x85 a\x1b[31m",
+    "isolates": "\u202e\u2066abc\u2069",
+    "one long word": "a" * 5000,
+    "long": "The boy sleeps. " * 2500,
+    "spaces": " \u3000\u00a0\t ",
+}
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+def test_any_text_becomes_one_line(text, run, command):
+    result = command("translate", "--workdir", run, text=f"Maria!\n{text}\nMaria!\n")
+    assert result.status == 0
+    first, middle, last, rest = result.out.decode().split("\n")
+    assert (first, rest) == (last, "")
+    assert not any(unicodedata.category(c) == "Cc" for c in middle)
+
+
+def test_a_hundred_thousand_blank_lines_stay_blank(run, command):
+    result = command("translate", "--workdir", run, text="\n" * 50_000 + " \r\n" * 50_000)
+    assert (result.status, result.out) == (0, b"\n" * 100_000)
+
+
+@pytest.mark.parametrize(("how", "status"), [("split", 0), ("truncate", 0), ("error", 2)])
+def test_a_line_of_ten_thousand_pieces(how, status, run, translator, command):
+    line = "The boy sleeps and the girl runs. " * 1200
+    assert len(translator.tokenizer.encode_source([line])[0]) > 10_000
+    text = f"Maria!\n{line}\nMaria!\n"
+    result = command("translate", "--workdir", run, "--overlong", how, text=text)
+    assert result.status == status
+    done = {"split": "were split", "truncate": "were cut", "error": "line 2 has more pieces than"}
+    (message,) = mistakes(result)
+    assert done[how] in message
+    assert result.out.count(b"\n") == (1 if how == "error" else 3)
+    lengths = [len(line) for line in result.out.split(b"\n")]
+    assert how == "error" or lengths[1] > lengths[0]
+
+
+@pytest.mark.parametrize("subcommand", ["translate", "score", "align"])
+def test_bytes_that_are_not_text_end_the_job_behind_the_lines_before(subcommand, run, command):
+    good = b"The boy sleeps." + b"\tO menino dorme." * (subcommand != "translate")
+    result = command(subcommand, "--workdir", run, text=good + b"\nThe girl\xff\n" + good)
+    assert result.status == 2
+    assert result.out.count(b"\n") == 1
+    assert mistakes(result) == [
+        "error: standard input, line 2: byte 9 is 0xff, which is not UTF-8 (invalid start byte)"
+    ]
+
+
+@pytest.mark.parametrize("subcommand", ["score", "align"])
+def test_a_pair_that_is_too_long_is_named(subcommand, run, command):
+    long = "The boy sleeps. " * 90
+    for pair, name in ((f"{long}\tb", "source"), (f"a\t{long}", "target")):
+        text = f"a\tb\n{pair}\na\tb\n"
+        result = command(subcommand, "--workdir", run, text=text)
+        assert result.status == 2
+        (message,) = mistakes(result)
+        assert message.startswith(f"error: standard input, line 2: the {name} has ")
+        assert result.out.count(b"\n") == 1
+
+
+def test_a_full_disk_is_one_line(run, command):
+    result = command("translate", "--workdir", run, "--output", "/dev/full", text="Maria!\n")
+    assert result.status == 2
+    assert mistakes(result) == ["error: No space left on device"]
+
+
+@contextmanager
+def translating(run: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that answers each line at once, and has answered one."""
+    command = [*COMMAND, "translate", "--workdir", run, "--lines-at-once", "1"]
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(command, **pipes) as process:
+        process.stdin.write(b"Maria!\n")
+        process.stdin.flush()
+        assert process.stdout.readline()
+        yield process
+
+
+def test_a_reader_that_has_read_enough_is_no_error(run):
+    with translating(run) as process:
+        process.stdout.close()
+        process.stdin.write(b"Maria!\n")
+        process.stdin.close()
+        assert process.wait() == 141
+        assert len(process.stderr.read().splitlines()) == 1  # the shapes
+
+
+def test_an_interrupted_job_says_so_and_keeps_what_was_written(run):
+    with translating(run) as process:
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 130
+        assert process.stderr.read().decode().splitlines()[1:] == ["interrupted"]
+
+
+# Folders that are no run, or no longer.
+
+
+def damage(folder: Path, how: str) -> None:
+    checkpoint = folder / "checkpoints" / "12"
+    if how == "missing":
+        shutil.rmtree(folder)
+    elif how == "empty":
+        shutil.rmtree(folder)
+        folder.mkdir()
+    elif how == "half-written":  # as a killed save leaves it
+        checkpoint.rename(checkpoint.with_name("12.orbax-checkpoint-tmp"))
+    elif how == "another version":
+        config = json.loads((folder / "config.json").read_text())
+        config["model"]["num_experts"] = 8
+        (folder / "config.json").write_text(json.dumps(config))
+    elif how == "truncated":
+        largest = max((p for p in (checkpoint / "params").rglob("*") if p.is_file()),
+                      key=lambda p: p.stat().st_size)  # fmt: skip
+        largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
+    elif how == "flipped bit":
+        path = folder / "tokenizer.model"
+        data = bytearray(path.read_bytes())
+        data[-20] ^= 4
+        path.write_bytes(data)
+    else:
+        (folder / how).unlink()
+
+
+@pytest.mark.parametrize(
+    ("how", "named"),
+    [
+        ("missing", "config.json"),
+        ("empty", "config.json"),
+        ("half-written", "checkpoints"),
+        ("another version", "num_experts"),
+        ("truncated", "checkpoints/12"),
+        ("flipped bit", "tokenizer.model"),
+        ("config.json", "config.json"),
+        ("tokenizer.model", "tokenizer.model"),
+    ],
+)
+def test_a_folder_that_is_no_run_is_one_line(how, named, run, tmp_path, command):
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    damage(copy, how)
+    # Behind a failed read orbax leaves threads that complain later: in a process of their own.
+    command = in_a_process if how == "truncated" else command
+    result = command("translate", "--workdir", copy, text="The boy sleeps.\n")
+    assert (result.status, result.out) == (2, b"")
+    (message,) = mistakes(result)
+    assert message.startswith("error: ")
+    assert named in message
+
+
+def test_several_folders_are_an_ensemble(run, command):
+    result = command("translate", "--workdir", run, run, text="The boy sleeps.\n")
+    assert result.status == 0
+    assert result.out == command("translate", "--workdir", run, text="The boy sleeps.\n").out
