@@ -28,7 +28,7 @@ Select = Callable[
 NEVER = -jnp.inf
 
 BLOCK = 128
-"""Values of which `top_k_sums` takes the maximum first."""
+"""About as many values as `top_k_sums` takes the maximum of first."""
 
 
 class Hypotheses(NamedTuple):
@@ -296,15 +296,25 @@ def _take_steps(
     lengths: Sequence[int],
     grow: Grow,
 ) -> Any:
-    """Takes steps while anything is live, in one loop for each length of the cache."""
-    for length in lengths:
+    """Takes steps while anything is live, in one loop for each length of the cache.
 
-        def goes_on(state: Any, length: int = length) -> Bool[Array, ""]:
-            return (state.step < length) & is_live(state)
+    Where nothing is live any more no cache grows. What is returned has none.
+    """
+    length, *longer = lengths
 
-        state = state._replace(cache=grow(state.cache, length))
-        state = jax.lax.while_loop(goes_on, take_step, state)
-    return state
+    def goes_on(state: Any) -> Bool[Array, ""]:
+        return (state.step < length) & is_live(state)
+
+    state = jax.lax.while_loop(goes_on, take_step, state)
+
+    def take_more(state: Any) -> Any:
+        state = state._replace(cache=grow(state.cache, longer[0]))
+        return _take_steps(take_step, is_live, state, longer, grow)
+
+    def stop(state: Any) -> Any:
+        return state._replace(cache=None)
+
+    return jax.lax.cond(is_live(state), take_more, stop, state) if longer else stop(state)
 
 
 def top_k_sums(
@@ -316,15 +326,17 @@ def top_k_sums(
     largest maxima: one pass over the row finds the maxima, and only k blocks are sorted.
     """
     batch, num_rows, size = x.shape
-    num_blocks = -(-size // BLOCK)
+    # Blocks that divide the row need no filling, which costs as much as all the rest.
+    block = next((n for n in range(2 * BLOCK, BLOCK // 4, -1) if size % n == 0), BLOCK)
+    num_blocks = -(-size // block)
     if num_rows * num_blocks <= k:
         values, places = jax.lax.top_k((x + offsets[..., None]).reshape(batch, -1), k)
         return values, places
-    width = [(0, 0), (0, 0), (0, num_blocks * BLOCK - size)]
-    maxima = jnp.pad(x, width, constant_values=NEVER).reshape(*x.shape[:2], -1, BLOCK).max(-1)
+    width = [(0, 0), (0, 0), (0, num_blocks * block - size)]
+    maxima = jnp.pad(x, width, constant_values=NEVER).reshape(*x.shape[:2], -1, block).max(-1)
     maxima = (maxima + offsets[..., None]).reshape(batch, -1)
     chosen = jnp.sort(jax.lax.top_k(maxima, k)[1])[..., None]  # so that equals keep their order
-    row, column = chosen // num_blocks, chosen % num_blocks * BLOCK + jnp.arange(BLOCK)
+    row, column = chosen // num_blocks, chosen % num_blocks * block + jnp.arange(block)
     places = (row * size + jnp.minimum(column, size - 1)).reshape(batch, -1)
     values = jnp.take_along_axis(x.reshape(batch, -1), places, axis=1).reshape(column.shape)
     values = values + jnp.take_along_axis(offsets[..., None], row, axis=1)
@@ -363,8 +375,8 @@ def _bar(
 
     Nothing is renormalised for that: the scores stay those of the model.
     """
-    ids = jnp.arange(logits.shape[-1])
-    logits = jnp.where((ids == pad_id) | (ids == bos_id), NEVER, logits)
+    # In their place: another array of this size would take longer than the top k.
+    logits = logits.at[..., pad_id].set(NEVER).at[..., bos_id].set(NEVER)
     for rule in rules:
         logits = rule(logits, tokens, step)
     return logits
