@@ -200,7 +200,11 @@ def nmt_decoder(
 
     def decode(case: Case) -> list[Any]:
         if case.model == "own":
-            found = translator.translate(lines[: case.num_sentences], beam_size=case.beam_size)
+            found = translator.translate(
+                lines[: case.num_sentences],
+                beam_size=case.beam_size,
+                one_row=case.num_sentences == 1,
+            )
             return [list(translation.tokens) for translation in found]
         outputs = []
         for start in range(0, case.num_sentences, NUM_ROWS):

@@ -16,23 +16,30 @@ import tyro
 
 from nmt import parallel
 from nmt.analysis import figures
+from nmt.checkpoint import Which
 from nmt.config import InputError, SearchOptions
 from nmt.data.tokenizer import clean
 from nmt.decoding.alignment import Link, parse_pharaoh, pharaoh
 from nmt.decoding.mbr import minimum_bayes_risk
-from nmt.decoding.translator import LINES_AT_ONCE, Translation, Translator, ensemble, load
+from nmt.decoding.translator import (
+    LINES_AT_ONCE,
+    Precision,
+    Translation,
+    Translator,
+    ensemble,
+    load,
+)
 from nmt.evaluation.alignment import alignment_error_rate
 from nmt.evaluation.metrics import Bin, bleu_by_length, compare, corpus_scores
 from nmt.progress import progress_bar, say
-
-Checkpoint = Literal["best", "latest"] | int
 
 
 def translate(
     workdir: tuple[Path, ...],
     input: Path | None = None,
     output: Path | None = None,
-    checkpoint: Checkpoint = "best",
+    checkpoint: Which = "best",
+    precision: Precision | None = None,
     format: Literal["text", "json"] = "text",
     overlong: Literal["split", "truncate", "error"] = "split",
     lines_at_once: int = LINES_AT_ONCE,
@@ -48,6 +55,7 @@ def translate(
         input: File to translate; None is standard input.
         output: File to write; None is standard output.
         checkpoint: Which to load: the best by dev BLEU, the latest, or that of a step.
+        precision: Of activations and weights; None is the model's own, as it was trained.
         format: A line is the best translation, or a JSON object of all that is known of it.
         overlong: Splits a line of more than decoding.max_source_length pieces at sentence ends and
             joins the translations of its parts, or translates the first part, or ends with an
@@ -59,7 +67,7 @@ def translate(
             with the others, by this measure (minimum Bayes risk).
         options: How to search.
     """
-    translator = load_all(workdir, checkpoint)
+    translator = load_all(workdir, checkpoint, precision)
     search = dataclasses.asdict(options)
     if mbr and max(options.samples, options.n_best) < 2:
         raise InputError("--mbr compares several translations; give --samples or --n-best")
@@ -105,7 +113,8 @@ def score(
     workdir: tuple[Path, ...],
     input: Path | None = None,
     output: Path | None = None,
-    checkpoint: Checkpoint = "best",
+    checkpoint: Which = "best",
+    precision: Precision | None = None,
     format: Literal["text", "json"] = "text",
     length_penalty: float | None = None,
     length_offset: float = 5.0,
@@ -117,11 +126,12 @@ def score(
         input: File to score; None is standard input.
         output: File to write; None is standard output.
         checkpoint: Which to load: the best by dev BLEU, the latest, or that of a step.
+        precision: Of activations and weights; None is the model's own, as it was trained.
         format: A line is the score, or a JSON object with the log-probabilities of the pieces.
         length_penalty: Power of the length normalisation; None is the run's configuration.
         length_offset: c of the length normalisation.
     """
-    translator = load_all(workdir, checkpoint)
+    translator = load_all(workdir, checkpoint, precision)
     with opened(input, output, partial(read_pair, translator)) as (pairs, write):
         pairs = progress_bar(pairs, "score")
         while chunk := list(islice(pairs, LINES_AT_ONCE)):
@@ -135,7 +145,8 @@ def align(
     workdir: tuple[Path, ...],
     input: Path | None = None,
     output: Path | None = None,
-    checkpoint: Checkpoint = "best",
+    checkpoint: Which = "best",
+    precision: Precision | None = None,
     format: Literal["text", "json"] = "text",
     gold: Path | None = None,
 ) -> None:
@@ -146,12 +157,13 @@ def align(
         input: File to align, its words between spaces; None is standard input.
         output: File to write; None is standard output.
         checkpoint: Which to load: the best by dev BLEU, the latest, or that of a step.
+        precision: Of activations and weights; None is the model's own, as it was trained.
         format: A line is 0-0 1-2, which aligns the first words of both, and the second with the
             third; or a JSON object with the list of such pairs.
         gold: File of right alignments, as many lines, possible links being written 0p0: prints the
             alignment error rate to standard error.
     """
-    translator = load_all(workdir, checkpoint)
+    translator = load_all(workdir, checkpoint, precision)
     right = list(read_file(gold, parse_pharaoh)) if gold else None
     found: list[tuple[Link, ...]] = []
     with opened(input, output, partial(read_pair, translator)) as (pairs, write):
@@ -173,7 +185,8 @@ def evaluate(
     workdir: tuple[Path, ...] = (),
     source: Path | None = None,
     baseline: Path | None = None,
-    checkpoint: Checkpoint = "best",
+    checkpoint: Which = "best",
+    precision: Precision | None = None,
     language: str = "",
     figure: Path | None = None,
     format: Literal["text", "json"] = "text",
@@ -189,6 +202,7 @@ def evaluate(
         baseline: File of another system's translations: tests whether the two differ, by paired
             bootstrap resampling and by approximate randomisation.
         checkpoint: Which to load: the best by dev BLEU, the latest, or that of a step.
+        precision: Of activations and weights; None is the model's own, as it was trained.
         language: Of the translations, as a code: zh, ja and ko are cut into words in their own way.
         figure: File for a picture of BLEU by length, for which --source is needed.
         format: A table, or one JSON object.
@@ -212,7 +226,7 @@ def evaluate(
     if not gold:
         raise InputError(f"{references}: no lines")
     if workdir:
-        translator = load_all(workdir, checkpoint)
+        translator = load_all(workdir, checkpoint, precision)
         search = dataclasses.asdict(options)
         translator.check_memory(**search)
         translations = translator.translate_lines(systems["source"], **search)
@@ -270,11 +284,13 @@ def label(x: Bin) -> str:
     return f"{x.start}+" if x.stop is None else f"{x.start}-{x.stop - 1}"
 
 
-def load_all(workdirs: Sequence[Path], checkpoint: Checkpoint) -> Translator:
+def load_all(
+    workdirs: Sequence[Path], checkpoint: Which, precision: Precision | None
+) -> Translator:
     """Loads a run, or an ensemble of several."""
     if not workdirs:
         raise InputError("--workdir is empty; expected a run's folder")
-    return ensemble([load(workdir, checkpoint) for workdir in workdirs])
+    return ensemble([load(workdir, checkpoint, precision=precision) for workdir in workdirs])
 
 
 def read_pair(translator: Translator, line: str) -> tuple[str, str]:

@@ -13,7 +13,8 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from nmt import checkpoint, parallel
+from nmt import parallel
+from nmt.checkpoint import CONFIG, TOKENIZER, Checkpoints, Which, read_config, read_tokenizer
 from nmt.config import EXTRA_TARGET_LENGTH, Config, InputError, SearchOptions
 from nmt.data.tokenizer import Tokenizer, clean
 from nmt.decoding import alignment, buckets, decoder
@@ -23,6 +24,7 @@ from nmt.decoding.decoder import Ids, Phrases, Sampling, Values
 from nmt.decoding.rules import NO_PIECE
 from nmt.decoding.search import Hypotheses
 from nmt.models.ensemble import Ensemble
+from nmt.models.quantization import cast_params, quantize_params
 from nmt.models.seq2seq import Params, SequenceModel, build, init_params
 from nmt.progress import progress_bar, say
 
@@ -607,22 +609,35 @@ def split_line(line: str, fits: Callable[[str], bool]) -> list[str]:
     return split_line(line[:middle], fits) + split_line(line[middle:], fits)
 
 
-def load(workdir: str | Path, checkpoint_name: checkpoint.Which = "best") -> Translator:
+Precision = Literal["float32", "bfloat16", "int8"]
+"""Type of activations and weights; "int8" is of weights, and of activations as they meet them."""
+
+
+def load(
+    workdir: str | Path,
+    checkpoint: Which = "best",
+    *,
+    precision: Precision | None = None,
+) -> Translator:
     """Makes a translator of a run's folder; nothing in the folder is executed.
 
     Args:
       workdir: the folder that `train.py` wrote.
-      checkpoint_name: "best" by dev BLEU, "latest", or a step.
+      checkpoint: "best" by dev BLEU, "latest", or a step.
+      precision: None is the model's own, as it was trained. Scores are float32 always.
 
     Raises:
       InputError: the folder holds no run, or a part of it is missing or damaged.
     """
     workdir = Path(workdir)
-    config = checkpoint.read_config(workdir)
-    tokenizer = checkpoint.read_tokenizer(workdir)
+    config = read_config(workdir)
+    if precision is not None:
+        compute_dtype: Any = "float32" if precision == "int8" else precision
+        config = replace(config, model=replace(config.model, compute_dtype=compute_dtype))
+    tokenizer = read_tokenizer(workdir)
     model = build(config.model, tokenizer.vocab_sizes, tokenizer.shared)
-    checkpoints = checkpoint.Checkpoints(workdir, read_only=True)
-    params = checkpoints.params(checkpoint_name)
+    checkpoints = Checkpoints(workdir, read_only=True)
+    params = checkpoints.params(checkpoint)
     checkpoints.close()
     expected = _shapes(jax.eval_shape(partial(init_params, model), jax.random.key(0)))
     found = _shapes(params)
@@ -630,8 +645,12 @@ def load(workdir: str | Path, checkpoint_name: checkpoint.Which = "best") -> Tra
         if expected.get(name) != found.get(name):
             raise InputError(
                 f"{workdir}: the parameter {name} has the shape {found.get(name)}; "
-                f"{checkpoint.CONFIG} and {checkpoint.TOKENIZER} ask for {expected.get(name)}"
+                f"{CONFIG} and {TOKENIZER} ask for {expected.get(name)}"
             )
+    if precision == "int8":
+        params = quantize_params(params)
+    elif precision == "bfloat16":
+        params = cast_params(params, precision)
     aligner = alignment.read_aligner(workdir, config.model)
     return Translator(model, params, tokenizer, config, aligner)
 

@@ -4,13 +4,13 @@ Modules hold parameters; the arithmetic of attention is in `nmt.models.attention
 """
 
 import math
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Num
 
 from nmt.config import TransformerConfig
 from nmt.models.attention import (
@@ -20,6 +20,7 @@ from nmt.models.attention import (
     segment_mask,
     sinusoidal_positions,
 )
+from nmt.models.quantization import multiply_int8
 
 KeyValue = tuple[Float[Array, "..."], Float[Array, "..."]]  # [*B, S, N, H] each
 
@@ -35,7 +36,8 @@ class Output(NamedTuple):
     """The logits as the product that they are, so that a loss need not hold them all at once."""
 
     states: Float[Array, "B T D"]
-    table: Float[Array, "V D"]  # the output layer's, a parameter
+    table: Num[Array, "V D"]  # the output layer's, a parameter
+    scale: Float[Array, " V"] | None = None  # of the rows of a table of integers
 
     def sentence(self, number: Int[Array, ""]) -> "Output":
         """Returns the output of one row."""
@@ -44,6 +46,8 @@ class Output(NamedTuple):
     @property
     def logits(self) -> Float[Array, "B T V"]:
         """Multiplies by the transposed table (section 3.4), summing in float32."""
+        if self.scale is not None:
+            return multiply_int8(self.states, self.table, self.scale, axis=1)
         table = self.table.astype(self.states.dtype)
         return jnp.einsum("btd,vd->btv", self.states, table, preferred_element_type=jnp.float32)
 
@@ -67,6 +71,42 @@ class Cache(NamedTuple):
     position: Int[Array, ""]  # steps taken so far, the same for all hypotheses
 
 
+class Projection(nn.Module):
+    """x W or x W + b, over one or several axes.
+
+    A kernel that `nmt.models.quantization` made has a scale beside it, and multiplies as integers.
+    """
+
+    summed: tuple[int, ...]  # the last axes of x
+    features: tuple[int, ...]  # the axes that take their place
+    dtype: str
+    use_bias: bool = False
+
+    def setup(self) -> None:
+        shape = math.prod(self.summed), math.prod(self.features)
+        init = nn.initializers.xavier_uniform()
+        self.kernel = self.param(
+            "kernel", lambda key: init(key, shape).reshape(*self.summed, *self.features)
+        )
+        if self.use_bias:
+            self.bias = self.param("bias", nn.initializers.zeros, self.features)
+        self.scale: jax.Array | None = self.get_variable("params", "scale")
+
+    def __call__(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Projects the last axes."""
+        lead = x.shape[: -len(self.summed)]
+        y = multiply(x.reshape(*lead, -1).astype(self.dtype), *self.flat())
+        y = y.reshape(*lead, *self.features)
+        return y + self.bias.astype(self.dtype) if self.use_bias else y
+
+    def flat(self) -> tuple[Num[Array, "D F"], Float[Array, " F"] | None]:
+        """Returns the kernel as a matrix, and the scales of its columns if it has such."""
+        kernel = self.kernel.reshape(math.prod(self.summed), -1)
+        if self.scale is None:
+            return kernel.astype(self.dtype), None
+        return kernel, self.scale.reshape(-1)
+
+
 class Attention(nn.Module):
     """Multi-head attention (section 3.2.2): projections around `nmt.models.attention`."""
 
@@ -76,10 +116,11 @@ class Attention(nn.Module):
         config, heads = self.config, self.config.num_heads
         key_dim = config.key_dim or config.emb_dim // heads
         value_dim = config.value_dim or config.emb_dim // heads
-        self.query = _projection((heads, key_dim), config)
-        self.key = _projection((heads, key_dim), config)
-        self.value = _projection((heads, value_dim), config)
-        self.output = _projection(config.emb_dim, config, axis=(-2, -1))
+        width, dtype = (config.emb_dim,), config.compute_dtype
+        self.query = Projection(width, (heads, key_dim), dtype)
+        self.key = Projection(width, (heads, key_dim), dtype)
+        self.value = Projection(width, (heads, value_dim), dtype)
+        self.output = Projection((heads, value_dim), width, dtype)
 
     def keys_values(self, x: Float[Array, "*B S D"]) -> KeyValue:
         """Projects what is attended to."""
@@ -114,14 +155,14 @@ class Attention(nn.Module):
     def _joint_projections(self, x: Float[Array, "B K D"]) -> list[Float[Array, "B K N _"]]:
         """Projects to query, key and value in one product: of few rows it is twice as fast."""
         projections = self.query, self.key, self.value
-        kernels = [projection.variables["params"]["kernel"] for projection in projections]
-        flat = [kernel.reshape(kernel.shape[0], -1) for kernel in kernels]
-        dtype = self.config.compute_dtype
-        joint = project(x.astype(dtype), jnp.concatenate(flat, axis=1).astype(dtype))
-        parts = jnp.split(joint, np.cumsum([x.shape[1] for x in flat])[:-1], axis=-1)
+        kernels, scales = zip(*(projection.flat() for projection in projections), strict=True)
+        scale = None if None in scales else jnp.concatenate(scales)
+        kernel = jnp.concatenate(kernels, axis=1)
+        joint = multiply(x.astype(self.config.compute_dtype), kernel, scale)
+        parts = jnp.split(joint, np.cumsum([part.shape[1] for part in kernels])[:-1], axis=-1)
         return [
-            part.reshape(*x.shape[:-1], *kernel.shape[1:])
-            for part, kernel in zip(parts, kernels, strict=True)
+            part.reshape(*x.shape[:-1], *projection.features)
+            for part, projection in zip(parts, projections, strict=True)
         ]
 
 
@@ -131,8 +172,9 @@ class FeedForward(nn.Module):
     config: TransformerConfig
 
     def setup(self) -> None:
-        self.inner = _projection(self.config.mlp_dim, self.config, use_bias=True)
-        self.outer = _projection(self.config.emb_dim, self.config, use_bias=True)
+        width, inside = (self.config.emb_dim,), (self.config.mlp_dim,)
+        self.inner = Projection(width, inside, self.config.compute_dtype, use_bias=True)
+        self.outer = Projection(inside, width, self.config.compute_dtype, use_bias=True)
 
     def __call__(self, x: Float[Array, "*B T D"]) -> Float[Array, "*B T D"]:
         """Applies the two layers to each position."""
@@ -421,7 +463,10 @@ class Transformer(nn.Module):
     def _output(self, x: Float[Array, "B T D"]) -> Output:
         """Shares the target embedding with the output layer (section 3.4)."""
         x = self.decoder_norm(x) if self.config.norm == "pre" else x
-        return Output(x, self.target_embedding.embedding)
+        own = self.target_embedding.variables["params"]
+        if "scale" in own:
+            return Output(x, own["int8"], own["scale"])
+        return Output(x, own["embedding"])
 
 
 def _as_products_read(
@@ -441,33 +486,13 @@ def _with_room(keys_values: tuple[KeyValue, ...], places: int) -> tuple[KeyValue
     return tuple((pad(key, 3), pad(value, 2)) for key, value in keys_values)
 
 
-def _projection(
-    features: int | tuple[int, int],
-    config: TransformerConfig,
-    axis: int | tuple[int, int] = -1,
-    use_bias: bool = False,
-) -> nn.DenseGeneral:
-    return nn.DenseGeneral(
-        features,
-        axis=axis,
-        use_bias=use_bias,
-        kernel_init=nn.initializers.xavier_uniform(),
-        dtype=config.compute_dtype,
-        dot_general=_contract,
-    )
-
-
-def _contract(
-    x: Float[Array, "..."],
-    kernel: Float[Array, "..."],
-    dimensions: jax.lax.DotDimensionNumbers,
-    **_unused: Any,
-) -> Float[Array, "..."]:
-    """Contracts the last axes of x with the first of the kernel: what `_projection` asks for."""
-    axes = dimensions[0][0]
-    lead, summed = x.shape[: -len(axes)], kernel.shape[: len(axes)]
-    flat = kernel.reshape(math.prod(summed), -1)
-    return project(x.reshape(*lead, -1), flat).reshape(*lead, *kernel.shape[len(axes) :])
+def multiply(
+    x: Float[Array, "*B D"], kernel: Num[Array, "D F"], scale: Float[Array, " F"] | None
+) -> Float[Array, "*B F"]:
+    """Multiplies by a kernel, or by one of integers that has scales."""
+    if scale is None:
+        return project(x, kernel)
+    return multiply_int8(x, kernel, scale, axis=0).astype(x.dtype)
 
 
 @jax.custom_vjp
@@ -477,11 +502,15 @@ def project(x: Float[Array, "*B D"], kernel: Float[Array, "D F"]) -> Float[Array
     JAX's own rule computes it transposed: on CPU an eighth of a training step goes into that. In
     return `jax.jvp` and `jax.jacfwd` do not pass through; `jax.grad` and `jax.jacrev` do.
     """
-    return x @ kernel
+    return _sum_in_float32(x, kernel)
+
+
+def _sum_in_float32(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return jnp.matmul(x, kernel, preferred_element_type=jnp.float32).astype(x.dtype)
 
 
 def _project_forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-    return x @ kernel, (x, kernel)
+    return _sum_in_float32(x, kernel), (x, kernel)
 
 
 def _project_backward(

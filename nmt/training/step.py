@@ -55,7 +55,9 @@ def make_train_step(
 
     def loss(params: Params, batch: Batch, key: Key[Array, ""]) -> tuple[jax.Array, Sums]:
         output = apply(model, params, batch, rngs={"dropout": key}, deterministic=False)
-        sums = chunked_cross_entropy(*output, *labels(batch), config.label_smoothing)
+        sums = chunked_cross_entropy(
+            output.states, output.table, *labels(batch), config.label_smoothing
+        )
         return sums.loss, sums
 
     def train_step(
@@ -95,7 +97,7 @@ def make_eval_step(model: Transformer) -> Callable[..., Sums]:
 
     def eval_step(params: Params, batch: Batch, *, axis_name: str | None = None) -> Sums:
         output = apply(model, params, batch, deterministic=True)
-        sums = chunked_cross_entropy(*output, *labels(batch))
+        sums = chunked_cross_entropy(output.states, output.table, *labels(batch))
         return sums if axis_name is None else jax.lax.psum(sums, axis_name)
 
     return eval_step

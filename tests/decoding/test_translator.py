@@ -480,6 +480,24 @@ def test_models_of_different_vocabularies_are_no_ensemble():
         nmt.ensemble([own, other])
 
 
+# Precision.
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
+def test_in_any_precision_company_changes_nothing(precision, run):
+    exact, own = nmt.load(run), nmt.load(run, precision=precision)
+    together = own.translate(SENTENCES * 2, beam_size=2, n_best=2)
+    alone = [own.translate([s], beam_size=2, n_best=2)[0] for s in SENTENCES]
+    assert together == alone * 2
+    texts = [t.text for t in exact.translate(SENTENCES, beam_size=2)]
+    pairs = list(zip(SENTENCES, texts, strict=True))
+    scores = [[t.score for t in x.score(pairs)] for x in (exact, own)]
+    assert (scores[0] == scores[1]) == (precision == "float32")
+    np.testing.assert_allclose(*scores, rtol=0.05)
+    kinds = {x.dtype.name for x in jax.tree.leaves(own.params)}
+    assert kinds == {"float32", precision}
+
+
 # Memory.
 
 

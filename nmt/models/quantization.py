@@ -1,0 +1,77 @@
+"""Weights as 8-bit integers, for decoding."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int8
+
+
+def quantize(
+    weights: Float[Array, "..."], axes: tuple[int, ...]
+) -> tuple[Int8[Array, "..."], Float[Array, "..."]]:
+    """Rounds weights to integers in [-127, 127] times a scale: w ≈ scale · q.
+
+    Args:
+      weights: of any shape.
+      axes: those that a product sums over; there is a scale for each place of the others.
+
+    Returns:
+      The integers, and the scales without these axes. Weights that are zero have the scale zero.
+    """
+    scale = jnp.abs(weights).max(axes, keepdims=True) / 127
+    integers = jnp.round(weights / jnp.where(scale > 0, scale, 1)).astype(jnp.int8)
+    return integers, scale.squeeze(axes)
+
+
+def multiply_int8(
+    x: Float[Array, "*B D"], integers: Int8[Array, "_ _"], scale: Float[Array, " F"], axis: int
+) -> Float[Array, "*B F"]:
+    """Computes x W with both rounded to 8 bits, and sums of 32 bits.
+
+    Each row of x has a scale of its own, so no row depends on another. No gradient passes through.
+
+    Args:
+      x: rows.
+      integers: of `quantize`, [D, F] or [F, D].
+      scale: of `quantize`.
+      axis: that of `integers` which has the size D.
+    """
+    rows, scales = quantize(x.astype(jnp.float32), (-1,))
+    dimensions = (((x.ndim - 1,), (axis,)), ((), ()))
+    sums = jax.lax.dot_general(rows, integers, dimensions, preferred_element_type=jnp.int32)
+    return sums.astype(jnp.float32) * scales[..., None] * scale
+
+
+def quantize_params(params: Any) -> Any:
+    """Quantises the kernels of a model, and a copy of the table that its output layer shares.
+
+    Embeddings, biases and layer normalisation stay as they are.
+
+    Args:
+      params: of a model, as Flax lays them out.
+
+    Returns:
+      Parameters in which a `scale` stands beside each `kernel`, and beside the target's embedding.
+    """
+
+    def walk(tree: Any, name: str) -> Any:
+        if not isinstance(tree, Mapping):
+            return tree
+        if "kernel" in tree:
+            # What attention has seen is summed over heads and their width.
+            axes = (0, 1) if name == "output" else (0,)
+            kernel, scale = quantize(jnp.asarray(tree["kernel"]), axes)
+            return {**tree, "kernel": kernel, "scale": scale}
+        if name == "target_embedding":
+            table, scale = quantize(jnp.asarray(tree["embedding"]), (1,))
+            return {**tree, "int8": table, "scale": scale}
+        return {name: walk(branch, name) for name, branch in tree.items()}
+
+    return walk(params, "")
+
+
+def cast_params(params: Any, dtype: Any) -> Any:
+    """Casts all matrices; what has one axis, biases and layer normalisation, stays as it is."""
+    return jax.tree.map(lambda x: jnp.asarray(x, dtype) if x.ndim > 1 else x, params)
