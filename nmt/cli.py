@@ -86,7 +86,7 @@ def translate(
     shapes = translator.shapes(**search)
     say(f"translating compiles at most {len(shapes)} shapes: {shapes} (rows, source pieces)")
     translator.check_memory(**search)
-    num_overlong = first = 0
+    number = num_overlong = first = 0
     with ExitStack() as stack:
         lines, write = stack.enter_context(opened(input, output))
         write_links = alignments and stack.enter_context(written(alignments))
@@ -100,6 +100,8 @@ def translate(
                 sampled = options.samples > 0
                 translation = minimum_bayes_risk(translation, mbr, sampled=sampled)
             write(translation.text if format == "text" else as_json(translation))
+    compiled = sum(name == "search" for name, _ in translator.compiled)
+    say(f"translated {number:,} lines; searches compiled: {compiled}")
     if num_overlong:
         done = "split" if overlong == "split" else "cut"
         longest = translator.config.decoding.max_source_length

@@ -55,7 +55,8 @@ def mistakes(result: Result) -> list[str]:
     """What is said beside what is always said."""
     assert b"Traceback" not in result.out
     assert "Traceback" not in result.err
-    return [line for line in result.err.splitlines() if not line.startswith("translating compiles")]
+    usual = ("translating compiles", "translated ")
+    return [line for line in result.err.splitlines() if not line.startswith(usual)]
 
 
 # Reading and writing.
@@ -74,8 +75,9 @@ def test_a_line_for_each_line(run, translator):
     assert result.status == 0, result.err
     expected = [t.text for t in translator.translate_lines(lines)]
     assert result.out.decode().split("\n")[:-1] == expected
-    (shapes,) = result.err.splitlines()
+    shapes, counts = result.err.splitlines()
     assert shapes.startswith("translating compiles at most 3 shapes: ")
+    assert counts == "translated 6 lines; searches compiled: 3"  # with that whose memory is read
 
 
 def test_files_in_files_out_and_all_that_is_known_as_json(run, translator, tmp_path, command):
