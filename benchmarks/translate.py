@@ -20,7 +20,7 @@ from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,11 +32,14 @@ from train_step import machine
 import nmt
 from nmt.config import EXTRA_TARGET_LENGTH, TransformerConfig
 from nmt.decoding.search import beam_search, greedy_search
+from nmt.decoding.translator import Precision
+from nmt.models.quantization import quantize_params
 from nmt.models.seq2seq import build, init_params
 
 VOCAB_SIZE, LENGTH = 32_000, 32
-NUM_ROWS = 32
-"""Sentences that nmt decodes at once; CTranslate2 takes up to 64. Each is the faster choice."""
+NUM_ROWS = {1: 128, 4: 64}
+"""Sentences that nmt decodes at once, by beam size; CTranslate2 takes up to 64, which is as fast
+for it as 128."""
 
 PAD, BOS, EOS = 0, 1, 2
 
@@ -53,8 +56,8 @@ class Options:
     num_lines: int = 1000
     # Turns that a contender takes, after one that does not count.
     rounds: int = 5
-    # Contenders beside nmt: CTranslate2's compute types.
-    peers: tuple[str, ...] = ("float32", "int8")
+    # Types of activations and weights that nmt and CTranslate2 compute in.
+    precisions: tuple[Literal["float32", "int8"], ...] = ("float32", "int8")
     # File to write the results to, each round of them.
     json: Path | None = None
 
@@ -83,7 +86,7 @@ def main(options: Options) -> None:
     """Measures, prints, writes."""
     with tempfile.TemporaryDirectory() as folder:
         write_models(options, Path(folder))
-        names = ["nmt", *options.peers]
+        names = [f"{who} {p}" for p in options.precisions for who in ("nmt", "CTranslate2")]
         contenders = {name: start(name, options, folder) for name in names}
         cases = list(BASE)
         if options.workdir:
@@ -149,10 +152,9 @@ def serve(connection: Connection, name: str, options: Options, folder: Path) -> 
     """Answers until nothing is asked."""
     lines = options.lines.read_text().splitlines() if options.lines else []
     sources = np.random.default_rng(0).integers(4, VOCAB_SIZE, (128, LENGTH))
-    if name == "nmt":
-        decode = nmt_decoder(options, lines, sources)
-    else:
-        decode = ct2_decoder(name, options, lines, sources, folder)
+    who, precision = name.split()
+    make = nmt_decoder if who == "nmt" else partial(ct2_decoder, folder)
+    decode = make(precision, options, lines, sources)
     while case := connection.recv():
         begin = time.perf_counter()
         outputs = decode(case)
@@ -167,11 +169,13 @@ def peak_megabytes() -> float:
 
 
 def nmt_decoder(
-    options: Options, lines: list[str], sources: np.ndarray
+    precision: Precision, options: Options, lines: list[str], sources: np.ndarray
 ) -> Callable[[Case], list[Any]]:
     """Makes the function that decodes with nmt."""
-    translator = options.workdir and nmt.load(options.workdir)
+    translator = options.workdir and nmt.load(options.workdir, precision=precision)
     model, params = base()
+    if precision == "int8":
+        params = quantize_params(params)
 
     @partial(jax.jit, static_argnames="beam_size")
     def search(params: Any, source: jax.Array, beam_size: int) -> jax.Array:
@@ -207,8 +211,9 @@ def nmt_decoder(
             )
             return [list(translation.tokens) for translation in found]
         outputs = []
-        for start in range(0, case.num_sentences, NUM_ROWS):
-            source = jnp.asarray(sources[: case.num_sentences][start : start + NUM_ROWS], jnp.int32)
+        for start in range(0, case.num_sentences, NUM_ROWS[case.beam_size]):
+            stop = min(case.num_sentences, start + NUM_ROWS[case.beam_size])
+            source = jnp.asarray(sources[start:stop], jnp.int32)
             tokens = np.asarray(search(params, source, case.beam_size))
             outputs += [[str(t) for t in row if t != PAD] for row in tokens.tolist()]
         return outputs
@@ -217,14 +222,14 @@ def nmt_decoder(
 
 
 def ct2_decoder(
-    compute_type: str, options: Options, lines: list[str], sources: np.ndarray, folder: Path
+    folder: Path, precision: Precision, options: Options, lines: list[str], sources: np.ndarray
 ) -> Callable[[Case], list[Any]]:
     """Makes the function that decodes with CTranslate2."""
     import ctranslate2
 
     models = {
         path.name: ctranslate2.Translator(
-            str(path), compute_type=compute_type, inter_threads=1, intra_threads=2
+            str(path), compute_type=precision, inter_threads=1, intra_threads=2
         )
         for path in folder.iterdir()
     }
@@ -246,25 +251,29 @@ def ct2_decoder(
 
 
 def table(case: Case, answers: dict[str, list[Answer]]) -> Iterator[str]:
-    """Yields a line a contender."""
-    ours = answers["nmt"]
+    """Yields a line a contender; ratios are to CTranslate2's in the same precision."""
     yield f"{case.model}, {case.num_sentences} sentences, beam {case.beam_size}"
+    ours = answers["nmt float32"][0]
     for name, found in answers.items():
-        rate = median(a.num_tokens / a.seconds for a in found)
-        ratios = [
-            (x.num_tokens / x.seconds) / (y.num_tokens / y.seconds)
-            for x, y in zip(ours, found, strict=True)
-        ]
+        who, precision = name.split()
+        peer = answers[f"CTranslate2 {precision}"]
+        ratios = [speed(x) / speed(y) for x, y in zip(found, peer, strict=True)]
         # Of hypotheses that run to the limit, nmt's last piece is the end and theirs is not.
         last = LENGTH - 1 if case.model == "base" else None
-        pairs = zip(ours[0].outputs, found[0].outputs, strict=True)
+        pairs = zip(ours.outputs, found[0].outputs, strict=True)
         same = sum(x[:last] == y[:last] for x, y in pairs)
-        label = "nmt float32" if name == "nmt" else f"CTranslate2 {name}"
+        ratio = f"{median(ratios):5.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
         yield (
-            f"  {label:20} {rate:8,.0f} tokens/s  {median(a.seconds for a in found) * 1e3:8,.0f} ms"
-            f"  nmt is {median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f}) times as fast"
-            f"  {found[-1].megabytes:6,.0f} MB  {same} outputs as nmt's"
+            f"  {name:20} {median(map(speed, found)):8,.0f} tokens/s "
+            f"{median(a.seconds for a in found) * 1e3:8,.0f} ms "
+            f"{ratio if who == 'nmt' else '':18} {found[-1].megabytes:6,.0f} MB "
+            f"{same:5} outputs as nmt float32"
         )
+
+
+def speed(answer: Answer) -> float:
+    """Output tokens a second."""
+    return answer.num_tokens / answer.seconds
 
 
 if __name__ == "__main__":
