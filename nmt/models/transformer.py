@@ -103,7 +103,7 @@ class Projection(nn.Module):
         """Returns the kernel as a matrix, and the scales of its columns if it has such."""
         kernel = self.kernel.reshape(math.prod(self.summed), -1)
         if self.scale is None:
-            return kernel.astype(self.dtype), None
+            return jnp.asarray(kernel, self.dtype), None
         return kernel, self.scale.reshape(-1)
 
 
