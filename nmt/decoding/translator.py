@@ -319,13 +319,23 @@ class Translator:
         params: Params,
         source: Int[Array, "B S"],
         phrases: Phrases = Phrases(),  # noqa: B008, a constant
-        values: Values = Values(),  # noqa: B008, a constant
+        values: Values | None = None,
         *,
-        num_hypotheses: int,
+        num_hypotheses: int | None = None,
     ) -> Hypotheses:
-        """Searches on arrays; see `nmt.decoding.decoder.search`."""
+        """Searches on arrays, as the configuration says where nothing else is given.
+
+        Pure: to be jitted, vmapped, pmapped or exported. See `nmt.decoding.decoder.search`.
+        """
+        beam_size, own = self._values(SearchOptions())
         return decoder.search(
-            self.model, self._ids, params, source, phrases, values, num_hypotheses=num_hypotheses
+            self.model,
+            self._ids,
+            params,
+            source,
+            phrases,
+            values or own,
+            num_hypotheses=num_hypotheses or beam_size,
         )
 
     def force(

@@ -357,6 +357,25 @@ def test_the_longest_translation_is_a_function_of_the_source(beam_size):
         own.translate(SENTENCES, max_length_extra=2, min_length=3)
 
 
+def test_arrays_are_searched_by_a_pure_function():
+    own = translator()
+    ids = own.tokenizer.encode_source(SENTENCES)
+    source = np.full((len(ids), 16), own.tokenizer.pad_id, np.int32)
+    for row, sentence in zip(source, ids, strict=True):
+        row[: len(sentence)] = sentence
+    params = jax.device_get(own.params)
+    found = jax.jit(own.search)(params, source)
+    assert found.tokens.shape == (len(ids), CONFIG.decoding.beam_size, 16 + 50)
+    for tokens, length, translation in zip(
+        found.tokens[:, 0], found.lengths[:, 0], own.translate(SENTENCES), strict=True
+    ):
+        if translation.text:
+            pieces = own.tokenizer.target.id_to_piece(tokens[: length - 1].tolist())
+            assert tuple(pieces) == translation.tokens
+    mapped = jax.vmap(own.search, in_axes=(None, 0))(params, source[:, None])
+    np.testing.assert_array_equal(mapped.tokens[:, 0], found.tokens)
+
+
 # Alignments and attention.
 
 
