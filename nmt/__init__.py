@@ -1,7 +1,8 @@
 """Neural machine translation in JAX."""
 
 from nmt.config import Config
-from nmt.decoding.translator import Translation, Translator, ensemble, load
+from nmt.decoding.translation import Translation
+from nmt.decoding.translator import Translator, ensemble, load
 
 __all__ = ["Config", "Translation", "Translator", "ensemble", "load"]
 __version__ = "0.1.0"

@@ -21,10 +21,10 @@ from nmt.config import InputError, SearchOptions
 from nmt.data.tokenizer import clean
 from nmt.decoding.alignment import Link, parse_pharaoh, pharaoh
 from nmt.decoding.mbr import minimum_bayes_risk
+from nmt.decoding.translation import Translation
 from nmt.decoding.translator import (
     LINES_AT_ONCE,
     Precision,
-    Translation,
     Translator,
     ensemble,
     load,

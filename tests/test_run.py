@@ -29,7 +29,7 @@ from nmt.config import (
 from nmt.data import tokenizer
 from nmt.data.corpora import load_corpus
 from nmt.decoding.alignment import Aligner
-from nmt.decoding.translator import split_line
+from nmt.decoding.translation import split_line
 from nmt.evaluation.metrics import Measure
 from nmt.models.seq2seq import build, init_params
 from nmt.models.transformer import Transformer

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nmt.decoding.translator import Translation
+from nmt.decoding.translation import Translation
 from nmt.evaluation.metrics import sentence_scores
 
 

@@ -1,13 +1,12 @@
 """Text in, text out: buckets, compiled functions, and a run's folder made into a `Translator`."""
 
 import copy
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain, islice, takewhile
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -23,6 +22,7 @@ from nmt.decoding.buckets import MAX_PHRASE_LENGTH, MAX_PHRASES, Batch, Request
 from nmt.decoding.decoder import Ids, Phrases, Sampling, Values
 from nmt.decoding.rules import NO_PIECE
 from nmt.decoding.search import Hypotheses
+from nmt.decoding.translation import NOTHING, Translation, joined, split_line
 from nmt.models.ensemble import Ensemble
 from nmt.models.quantization import cast_params, quantize_params
 from nmt.models.seq2seq import Params, SequenceModel, build, init_params
@@ -30,23 +30,6 @@ from nmt.progress import progress_bar, say
 
 LINES_AT_ONCE = 2048
 """Lines that are read before they are translated, unless the caller says otherwise."""
-
-
-class Translation(NamedTuple):
-    """What became of one sentence."""
-
-    text: str
-    score: float  # the sum of token_log_probs under the length normalisation
-    tokens: tuple[str, ...]  # pieces, without the end
-    token_log_probs: tuple[float, ...]  # of each piece and of the end
-    alternatives: tuple["Translation", ...] = ()  # the next best, or more samples
-    alignment: tuple[Link, ...] | None = None  # words of source and text, counted from 0
-    attention: PieceAttention | None = None  # cross-attention of all layers and heads
-    overlong: bool = False  # its line was longer than fits, and split or cut
-
-
-NOTHING = Translation("", 0.0, (), ())
-"""What an empty sentence becomes."""
 
 
 class Translator:
@@ -580,43 +563,6 @@ class Translator:
             owners(*target, spans[1]),
             (len(spans[0]), len(spans[1])),
         )
-
-
-def joined(parts: Sequence[str], translations: Sequence[Translation]) -> Translation:
-    """Joins the translations of a line's parts: texts by spaces, and the sum of the scores."""
-    if len(parts) == 1:
-        return translations[0]
-    alternatives = zip(*(part.alternatives for part in translations), strict=False)
-    found: list[Link] | None = None
-    if all(part.alignment is not None for part in translations):
-        found, before, words = [], "", 0
-        for part, translation in zip(parts, translations, strict=True):
-            # The first word of a part may be the rest of the last one before.
-            first = len(whitespace_words(before + part)) - len(whitespace_words(part))
-            found += [(first + s, words + t) for s, t in translation.alignment or ()]
-            before, words = before + part, words + len(whitespace_words(translation.text))
-    return Translation(
-        " ".join(part.text for part in translations),
-        sum(part.score for part in translations),
-        tuple(chain.from_iterable(part.tokens for part in translations)),
-        tuple(chain.from_iterable(part.token_log_probs for part in translations)),
-        tuple(joined(parts, others) for others in alternatives),
-        None if found is None else tuple(found),
-    )
-
-
-def split_line(line: str, fits: Callable[[str], bool]) -> list[str]:
-    """Halves a line until every part fits: at sentence ends, else at spaces, else anywhere."""
-    if fits(line) or len(line) < 2:
-        return [line]
-    middle = len(line) // 2
-    for pattern in (r"(?<=[.!?…;:。！？])\s+", r"\s+"):
-        ends = [match.end() for match in re.finditer(pattern, line)]
-        places = [place for place in ends if line[:place].strip() and line[place:]]
-        if places:
-            middle = min(places, key=lambda place: abs(place - middle))
-            break
-    return split_line(line[:middle], fits) + split_line(line[middle:], fits)
 
 
 Precision = Literal["float32", "bfloat16", "int8"]

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from nmt.decoding.mbr import minimum_bayes_risk
-from nmt.decoding.translator import Translation
+from nmt.decoding.translation import Translation
 from nmt.evaluation.metrics import sentence_scores
 
 

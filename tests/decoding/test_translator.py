@@ -24,7 +24,7 @@ from nmt.config import (
 from nmt.data import grammar, tokenizer
 from nmt.data.corpora import load_corpus
 from nmt.data.pipeline import TrainBatches
-from nmt.decoding.translator import NOTHING, split_line
+from nmt.decoding.translation import NOTHING, split_line
 from nmt.models.seq2seq import build
 from nmt.training.optimizer import make_optimizer
 from nmt.training.step import init_state, make_train_step

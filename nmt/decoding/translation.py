@@ -1,0 +1,62 @@
+"""What a translation is, and how a line that is too long becomes several and one again."""
+
+import re
+from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import NamedTuple
+
+from nmt.decoding.alignment import Link, PieceAttention, whitespace_words
+
+
+class Translation(NamedTuple):
+    """What became of one sentence."""
+
+    text: str
+    score: float  # the sum of token_log_probs under the length normalisation
+    tokens: tuple[str, ...]  # pieces, without the end
+    token_log_probs: tuple[float, ...]  # of each piece and of the end
+    alternatives: tuple["Translation", ...] = ()  # the next best, or more samples
+    alignment: tuple[Link, ...] | None = None  # words of source and text, counted from 0
+    attention: PieceAttention | None = None  # cross-attention of all layers and heads
+    overlong: bool = False  # its line was longer than fits, and split or cut
+
+
+NOTHING = Translation("", 0.0, (), ())
+"""What an empty sentence becomes."""
+
+
+def joined(parts: Sequence[str], translations: Sequence[Translation]) -> Translation:
+    """Joins the translations of a line's parts: texts by spaces, and the sum of the scores."""
+    if len(parts) == 1:
+        return translations[0]
+    alternatives = zip(*(part.alternatives for part in translations), strict=False)
+    found: list[Link] | None = None
+    if all(part.alignment is not None for part in translations):
+        found, before, words = [], "", 0
+        for part, translation in zip(parts, translations, strict=True):
+            # The first word of a part may be the rest of the last one before.
+            first = len(whitespace_words(before + part)) - len(whitespace_words(part))
+            found += [(first + s, words + t) for s, t in translation.alignment or ()]
+            before, words = before + part, words + len(whitespace_words(translation.text))
+    return Translation(
+        " ".join(part.text for part in translations),
+        sum(part.score for part in translations),
+        tuple(chain.from_iterable(part.tokens for part in translations)),
+        tuple(chain.from_iterable(part.token_log_probs for part in translations)),
+        tuple(joined(parts, others) for others in alternatives),
+        None if found is None else tuple(found),
+    )
+
+
+def split_line(line: str, fits: Callable[[str], bool]) -> list[str]:
+    """Halves a line until every part fits: at sentence ends, else at spaces, else anywhere."""
+    if fits(line) or len(line) < 2:
+        return [line]
+    middle = len(line) // 2
+    for pattern in (r"(?<=[.!?…;:。！？])\s+", r"\s+"):
+        ends = [match.end() for match in re.finditer(pattern, line)]
+        places = [place for place in ends if line[:place].strip() and line[place:]]
+        if places:
+            middle = min(places, key=lambda place: abs(place - middle))
+            break
+    return split_line(line[:middle], fits) + split_line(line[middle:], fits)
