@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -69,7 +70,8 @@ def translate(
     """
     translator = load_all(workdir, checkpoint, precision)
     search = dataclasses.asdict(options)
-    if mbr and max(options.samples, options.n_best) < 2:
+    expect_distinct({"input": input}, {"output": output, "alignments": alignments})
+    if mbr and (options.samples or options.n_best) < 2:
         raise InputError("--mbr compares several translations; give --samples or --n-best")
     if mbr and alignments:
         raise InputError("--alignments are of the likeliest translation; leave out --mbr")
@@ -79,17 +81,16 @@ def translate(
         "alignments": alignments is not None,
         **search,
     }
-    try:
+    with mistakes():
         translator.translate_lines((), **how)  # refuses options before a file is written over
-    except ValueError as error:
-        raise InputError(str(error)) from None
     shapes = translator.shapes(**search)
     say(f"translating compiles at most {len(shapes)} shapes: {shapes} (rows, source pieces)")
     translator.check_memory(**search)
     number = num_overlong = first = 0
     with ExitStack() as stack:
-        lines, write = stack.enter_context(opened(input, output))
+        # In this order: what cannot be opened must not cost the file that can.
         write_links = alignments and stack.enter_context(written(alignments))
+        lines, write = stack.enter_context(opened(input, output))
         translations = translator.translate_lines(lines, **how)
         for number, translation in enumerate(progress_bar(translations, "translate"), 1):
             if translation.overlong:
@@ -133,7 +134,10 @@ def score(
         length_penalty: Power of the length normalisation; None is the run's configuration.
         length_offset: c of the length normalisation.
     """
+    expect_distinct({"input": input}, {"output": output})
     translator = load_all(workdir, checkpoint, precision)
+    with mistakes():
+        SearchOptions(length_penalty=length_penalty, length_offset=length_offset)
     with opened(input, output, partial(read_pair, translator)) as (pairs, write):
         pairs = progress_bar(pairs, "score")
         while chunk := list(islice(pairs, LINES_AT_ONCE)):
@@ -165,6 +169,7 @@ def align(
         gold: File of right alignments, as many lines, possible links being written 0p0: prints the
             alignment error rate to standard error.
     """
+    expect_distinct({"input": input, "gold": gold}, {"output": output})
     translator = load_all(workdir, checkpoint, precision)
     right = list(read_file(gold, parse_pharaoh)) if gold else None
     found: list[tuple[Link, ...]] = []
@@ -206,7 +211,8 @@ def evaluate(
         checkpoint: Which to load: the best by dev BLEU, the latest, or that of a step.
         precision: Of activations and weights; None is the model's own, as it was trained.
         language: Of the translations, as a code: zh, ja and ko are cut into words in their own way.
-        figure: File for a picture of BLEU by length, for which --source is needed.
+        figure: File for a picture of BLEU by length (.png, .pdf or .svg), for which --source is
+            needed.
         format: A table, or one JSON object.
         options: How to search, if --workdir translates.
     """
@@ -214,6 +220,12 @@ def evaluate(
         raise InputError("give either --hypotheses, or --workdir and --source")
     if figure and source is None:
         raise InputError("--figure needs --source: BLEU is drawn by the length of the sources")
+    if figure and figure.suffix not in (".png", ".pdf", ".svg"):
+        raise InputError(f"--figure is {figure}; expected a name that ends in .png, .pdf or .svg")
+    if sys.stdout is None:
+        raise InputError("standard output is closed")
+    given = {"references": references, "hypotheses": hypotheses, "source": source}
+    expect_distinct(given | {"baseline": baseline}, {"figure": figure})
     gold = list(read_file(references))
     systems: dict[str, list[str]] = {}
     files = {"hypotheses": hypotheses, "baseline": baseline, "source": source}
@@ -230,18 +242,20 @@ def evaluate(
     if workdir:
         translator = load_all(workdir, checkpoint, precision)
         search = dataclasses.asdict(options)
-        translator.check_memory(**search)
-        translations = translator.translate_lines(systems["source"], **search)
-        bar = progress_bar(translations, "translate", len(gold))
-        systems["hypotheses"] = [translation.text for translation in bar]
+        with mistakes():
+            translations = translator.translate_lines(systems["source"], **search)
+            translator.check_memory(**search)
+            bar = progress_bar(translations, "translate", len(gold))
+            systems["hypotheses"] = [translation.text for translation in bar]
     report = evaluation_report(systems, gold, language)
+    print(json.dumps(report, ensure_ascii=False) if format == "json" else as_table(report))
     if figure:
         curves: dict[str, list[tuple[str, int, float]]] = {}
-        for name in systems.keys() - {"source"}:
-            bins = bleu_by_length(systems["source"], systems[name], gold, language)
-            curves[name] = [(label(x), x.num_sentences, x.bleu) for x in bins]
+        for name in ("hypotheses", "baseline"):
+            if name in systems:
+                bins = bleu_by_length(systems["source"], systems[name], gold, language)
+                curves[name] = [(label(x), x.num_sentences, x.bleu) for x in bins]
         figures.bleu_by_length(curves, figure)
-    print(json.dumps(report, ensure_ascii=False) if format == "json" else as_table(report))
 
 
 def evaluation_report(
@@ -295,6 +309,15 @@ def load_all(
     return ensemble([load(workdir, checkpoint, precision=precision) for workdir in workdirs])
 
 
+@contextmanager
+def mistakes() -> Iterator[None]:
+    """Makes what the library refuses a mistake of the user's."""
+    try:
+        yield
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
 def read_pair(translator: Translator, line: str) -> tuple[str, str]:
     """Splits a line at its tab, and refuses what is too long to be scored."""
     source, *targets = line.split("\t")
@@ -314,7 +337,18 @@ def as_json(translation: Translation) -> str:
         {name: getattr(other, name) for name in ("text", "score", "tokens", "token_log_probs")}
         for other in translation.alternatives
     ]
-    return json.dumps(fields, ensure_ascii=False)
+    if translation.score == -math.inf:  # no translation is as was asked; JSON has no infinity
+        fields["score"] = None
+    return json.dumps(fields, ensure_ascii=False, allow_nan=False)
+
+
+def expect_distinct(reads: dict[str, Path | None], writes: dict[str, Path | None]) -> None:
+    """Refuses to write to a file that is read, or two things to one file."""
+    files = [(name, path) for name, path in (reads | writes).items() if path and path.is_file()]
+    for name, path in writes.items():
+        for other, taken in files:
+            if path and other != name and path.exists() and path.samefile(taken):
+                raise InputError(f"--{name} and --{other} are both {path}: it would be destroyed")
 
 
 @contextmanager
@@ -325,20 +359,15 @@ def opened(
 
     An error in what is read is raised at the end, when what came before has been written.
     """
-    if input is not None and output is not None and output.exists() and input.samefile(output):
-        raise InputError(f"{output} is the input: writing it would destroy it")
-    for path, stream, name in ((input, sys.stdin, "input"), (output, sys.stdout, "output")):
-        if path is None and stream is None:
-            raise InputError(f"standard {name} is closed; give --{name}")
+    if input is None and sys.stdin is None:
+        raise InputError("standard input is closed; give --input")
     errors: list[InputError] = []
     with ExitStack() as stack:
         source = stack.enter_context(input.open("rb")) if input else sys.stdin.buffer
         write = stack.enter_context(written(output))
         lines = read_lines(source, str(input or "standard input"), parse)
-        try:
+        with mistakes():
             yield until_error(lines, errors), write
-        except ValueError as error:
-            raise InputError(str(error)) from None
     if errors:
         raise errors[0]
 
@@ -346,6 +375,8 @@ def opened(
 @contextmanager
 def written(output: Path | None) -> Iterator[Callable[[str], None]]:
     """Opens a file to write lines to; None is standard output."""
+    if output is None and sys.stdout is None:
+        raise InputError("standard output is closed; give --output")
     with ExitStack() as stack:
         sink = stack.enter_context(output.open("wb")) if output else sys.stdout.buffer
 
@@ -396,7 +427,8 @@ def run(command: Callable[[], Any]) -> int:
     parallel.keep_compiled()
     try:
         command()
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except InputError as error:
         print(f"error: {clean(str(error))}", file=sys.stderr)
         return 2

@@ -42,7 +42,7 @@ def _adapter(hint: Any) -> Any:
 
 def _check(condition: bool, message: str) -> None:
     if not condition:
-        raise ValueError(message)
+        raise InputError(message)
 
 
 class _Group:
@@ -322,12 +322,13 @@ class SearchOptions(_Group, group="options"):
         self._expect_positive("temperature", "top_p", "max_length_factor")
         self._expect(self.top_p is None or self.top_p <= 1, "top_p", "at most 1")
         self._expect(
-            0 <= self.min_length <= self.max_length_extra,
+            0 <= self.min_length < self.max_length_extra,
             "min_length",
-            f"between 0 and max_length_extra {self.max_length_extra}, which every translation may "
-            "have",
+            f"between 0 and less than max_length_extra {self.max_length_extra}, the end being one",
         )
-        self._expect(0 <= self.seed < 2**32, "seed", "a number in [0, 2^32)")
+        for name in ("n_best", "max_length_extra", "no_repeat_ngram", "samples", "top_k", "seed"):
+            value = getattr(self, name)
+            self._expect(value is None or 0 <= value < 2**31, name, "a number below 2^31")
 
 
 @dataclass(frozen=True)

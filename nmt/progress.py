@@ -24,5 +24,5 @@ def progress_bar(
 
 def say(message: str) -> None:
     """Prints to standard error, on the first host, above a progress bar if there is one."""
-    if parallel.is_first_host():
+    if parallel.is_first_host() and sys.stderr is not None:
         tqdm.write(message, file=sys.stderr)

@@ -194,6 +194,7 @@ def test_systems_are_measured_and_compared(run, translator, tmp_path, command):
         (["--hypotheses", "two", "--workdir", "run"], "give either --hypotheses, or --workdir"),
         (["--hypotheses", "one"], "one: 1 lines; expected 2, as many as two has"),
         (["--hypotheses", "two", "--figure", "x.png"], "--figure needs --source"),
+        (["--hypotheses", "two", "--source", "one", "--figure", "x"], "ends in .png, .pdf or .svg"),
         (["--hypotheses", "none"], "none: No such file"),
         (["--hypotheses", "bytes"], "bytes, line 2: byte 1 is 0xff, which is not UTF-8"),
     ],
@@ -217,12 +218,26 @@ def test_a_mistake_writes_over_nothing(run, tmp_path, command):
         (("--n-best", 9), "n_best is 9; expected at most beam_size 1"),
         (("--lines-at-once", 0), "lines_at_once is 0; expected 1 or more"),
         (("--bucket", 65), "bucket is 65; expected at most decoding.max_source_length 64"),
-        (("--input", output), f"{output} is the input: writing it would destroy it"),
+        (("--input", output), f"--output and --input are both {output}: it would be destroyed"),
+        (("--alignments", output), f"--output and --alignments are both {output}: it would be"),
+        (("--alignments", tmp_path / "no" / "file"), "no/file: No such file or directory"),
+        (("--max-length-extra", 1000), "a translation of one piece may have 1001, more than 114"),
+        (("--seed", 2**31), f"options.seed is {2**31}; expected a number below 2^31"),
         (("--checkpoint", 7), "no checkpoint 7; there are [12]"),
     ):
         result = command("translate", "--workdir", run, "--output", output, *arguments)
         assert result.status == 2
         assert message in mistakes(result)[-1]
+        assert output.read_text() == "dear"
+    for command_line in (
+        ("score", "--output", output, "--length-penalty", -1),
+        ("score", "--output", output, "--input", output),
+        ("align", "--output", output, "--gold", output),
+        ("translate", "--input", output, "--alignments", output),
+    ):
+        result = command(*command_line, "--workdir", run)
+        assert result.status == 2
+        assert len(mistakes(result)) == 1
         assert output.read_text() == "dear"
     result = command("score", "--workdir", run, "--input", source, "--output", output)
     assert result.status == 2
@@ -235,12 +250,35 @@ def test_what_cannot_fit_is_refused_before_anything_is_read(run, command, monkey
     result = command("translate", "--workdir", run, text="Maria!\n")
     assert (result.status, result.out) == (2, b"")
     (line,) = mistakes(result)
-    assert line.startswith("error: search of 2 rows of 64 source pieces needs 0.0")
-    assert "GB, and 0.00 GB are available; lower decoding.batch_tokens, " in line
+    assert line.startswith("error: search of 2 rows of 64 source pieces needs ")
+    assert " MB, and 0 MB are available: with about 0 rows it would fit; lower decoding." in line
     monkeypatch.setattr(parallel, "memory_available", lambda: None)
     result = command("translate", "--workdir", run, text="Maria!\n")
     assert result.status == 0
-    assert mistakes(result)[0].startswith("search of 2 rows of 64 source pieces needs 0.0")
+    assert mistakes(result)[0].startswith("search of 2 rows of 64 source pieces needs ")
+
+
+def test_a_closed_stream_is_named_and_nothing_goes_where_it_does_not_belong(run, tmp_path):
+    output = tmp_path / "output"
+    (tmp_path / "input").write_text("Maria!\n")
+    line = f"'{sys.executable}' -m nmt translate --workdir '{run}' --input '{tmp_path}/input'"
+
+    def shell(redirection: str) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(line + redirection, shell=True, capture_output=True, check=False)
+
+    result = shell(" >&-")
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1] == b"error: standard output is closed; give --output"
+    result = shell(f" 2>&- > '{output}'")
+    assert result.returncode == 0
+    assert len(output.read_text().splitlines()) == 1
+
+
+def test_what_has_no_translation_is_strict_json(run, command):
+    options = ("--max-length-factor", 0.001, "--max-length-extra", 1)
+    result = command("translate", "--workdir", run, "--format", "json", *options, text="Maria!\n")
+    found = json.loads(result.out, parse_constant=pytest.fail)
+    assert (found["text"], found["tokens"]) == ("", [])
 
 
 # What tries to break it.

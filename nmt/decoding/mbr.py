@@ -26,11 +26,11 @@ def minimum_bayes_risk(
     """
     hypotheses = [translation, *translation.alternatives]
     log_probs = np.array([sum(hypothesis.token_log_probs) for hypothesis in hypotheses])
-    weights = np.exp(log_probs - log_probs.max()) * (not sampled) + sampled
+    weights = np.ones(len(log_probs)) if sampled else np.exp(log_probs - log_probs.max())
     # The same text is measured once.
     texts = list(dict.fromkeys(hypothesis.text for hypothesis in hypotheses))
     places = [texts.index(hypothesis.text) for hypothesis in hypotheses]
     scores = np.array(sentence_scores(utility, texts))[np.ix_(places, places)]
     order = np.argsort(-(scores @ weights), kind="stable")
     best, *others = (hypotheses[n]._replace(alternatives=()) for n in order)
-    return best._replace(alternatives=tuple(others))
+    return best._replace(alternatives=tuple(others), overlong=translation.overlong)

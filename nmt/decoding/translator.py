@@ -169,9 +169,11 @@ class Translator:
         Raises:
           ValueError: as `score` does.
         """
-        return [
-            alignment.align(attention, self.aligner) for attention in self.attentions(pairs, words)
-        ]
+        found = {
+            number: alignment.align(attention, self.aligner)
+            for number, attention in self._attentions(pairs, words)
+        }
+        return [found[number] for number in range(len(pairs))]
 
     def attentions(
         self,
@@ -187,20 +189,28 @@ class Translator:
         Raises:
           ValueError: as `score` does.
         """
+        found = dict(self._attentions(pairs, words))
+        return [found[number] for number in range(len(pairs))]
+
+    def _attentions(
+        self, pairs: Sequence[tuple[str, str]], words: Callable[[str], list[Span]]
+    ) -> Iterator[tuple[int, PieceAttention]]:
+        """Yields the number of a pair and where its pieces look, batch by batch."""
         requests = self._forced(pairs, options := SearchOptions())
-        found: dict[int, PieceAttention] = {}
         for batch in self._batches(requests, options):
             weights = self._run("attend", batch.source, batch.phrases, Values())
             for row, number in enumerate(batch.numbers):
                 size = len(requests[number].prefix), len(requests[number].source)
                 target = clean(pairs[number][1])
-                found[number] = self._piece_attention(
-                    weights[row, :, :, : size[0], : size[1]],
-                    pairs[number][0],
-                    (target, self.tokenizer.target_starts(target)),
-                    words,
+                yield (
+                    number,
+                    self._piece_attention(
+                        weights[row, :, :, : size[0], : size[1]],
+                        pairs[number][0],
+                        (target, self.tokenizer.target_starts(target)),
+                        words,
+                    ),
                 )
-        return [found[number] for number in range(len(pairs))]
 
     def warm_up(self, lines: Sequence[str] | None = None, **options: Any) -> list[tuple[int, int]]:
         """Compiles shapes and takes the memory they need, so that no later call has to.
@@ -218,7 +228,7 @@ class Translator:
         choice = SearchOptions(**options)
         shapes = self.shapes(**options)
         if lines is not None:
-            parts = list(chain.from_iterable(self._parts(lines)))
+            parts = list(chain.from_iterable(self._parts(lines, choice)))
             requests = self._requests(parts, choice)
             needed = {buckets.bucket(r, self.config.decoding, choice) for r in requests}
             shapes = [shape for shape in shapes if shape[1] in needed]
@@ -247,7 +257,7 @@ class Translator:
         self,
         lines: Iterable[str],
         *,
-        overlong: Literal["split", "truncate", "error"] = "split",
+        overlong: str = "split",
         lines_at_once: int = LINES_AT_ONCE,
         **options: Any,
     ) -> Iterator[Translation]:
@@ -268,17 +278,34 @@ class Translator:
         """
         names = {"alignments", "attention"}
         search = {name: value for name, value in options.items() if name not in names}
-        self._values(SearchOptions(**search))  # now, not when the first line is asked for
+        choice = SearchOptions(**search)  # now, not when the first line is asked for
+        self._values(choice)
+        shortest = _max_length([0], choice)
+        longest = self.config.decoding.max_source_length + EXTRA_TARGET_LENGTH
+        if shortest > longest:
+            raise ValueError(
+                f"a translation of one piece may have {shortest}, more than {longest}; lower "
+                "max_length_factor or max_length_extra"
+            )
         if lines_at_once < 1:
             raise ValueError(f"lines_at_once is {lines_at_once}; expected 1 or more")
-        return self._translate_lines(iter(lines), overlong, lines_at_once, options)
+        if overlong not in ("split", "truncate", "error"):
+            raise ValueError(f"overlong is {overlong!r}; expected split, truncate or error")
+        if isinstance(lines, str):
+            raise ValueError("lines is one string; expected an iterable of them")
+        return self._translate_lines(iter(lines), choice, overlong, lines_at_once, options)
 
     def _translate_lines(
-        self, lines: Iterator[str], overlong: str, lines_at_once: int, options: dict[str, Any]
+        self,
+        lines: Iterator[str],
+        choice: SearchOptions,
+        overlong: str,
+        lines_at_once: int,
+        options: dict[str, Any],
     ) -> Iterator[Translation]:
         number = 0
         while chunk := list(islice(lines, lines_at_once)):
-            parts = self._parts(chunk)
+            parts = self._parts(chunk, choice)
             if overlong == "truncate":
                 used = [own[:1] for own in parts]
             elif overlong == "error":
@@ -384,16 +411,17 @@ class Translator:
                 raise ValueError(
                     f"{name} are of {len(values)} sentences; expected {len(sentences)}"
                 )
+        for phrases in (*(forbidden or ()), *(required or ())):
+            if isinstance(phrases, str):
+                raise ValueError(f"{phrases!r} is one string; expected a sequence of phrases")
         requests = []
         for number, ids in enumerate(self.tokenizer.encode_source(sentences)):
-            # As float32, in which the compiled search computes it.
-            share = int(np.float32(options.max_length_factor) * np.float32(len(ids)))
             request = Request(
                 ids,
                 self._pieces(prefixes[number]) if prefixes else (),
                 tuple(map(self._pieces, forbidden[number])) if forbidden else (),
                 tuple(map(self._pieces, required[number])) if required else (),
-                share + options.max_length_extra,
+                _max_length(ids, options),
             )
             self._expect_fitting(request, number, options)
             requests.append(request)
@@ -508,14 +536,15 @@ class Translator:
             needed = parallel.memory_needed(function.lower(*arguments).compile())
             available = parallel.memory_available()
             rows, length = np.shape(leaves[0])[-2:]
-            size = "an unknown size" if needed is None else f"{needed / 1e9:.2f} GB"
+            size = "an unknown size" if needed is None else f"{needed / 1e6:,.0f} MB"
             shape = f"{name} of {rows} rows of {length} source pieces needs {size}"
             if needed is None or available is None:
                 say(shape)
             elif needed > available:
                 raise InputError(
-                    f"{shape}, and {available / 1e9:.2f} GB are available; lower "
-                    "decoding.batch_tokens, decoding.max_source_length or the beam size"
+                    f"{shape}, and {available / 1e6:,.0f} MB are available: with about "
+                    f"{rows * available // needed} rows it would fit; lower decoding.batch_tokens "
+                    "in the run's config.json, or the beam size, or take one_row"
                 )
             self._checked.add(key)
         return function
@@ -535,17 +564,21 @@ class Translator:
             self._functions[key] = parallel.pmap_rows(counted)
         return self._functions[key]
 
-    def _parts(self, lines: Sequence[str]) -> list[list[str]]:
-        """Returns the parts of each line that fit."""
-        longest = self.config.decoding.max_source_length
+    def _parts(self, lines: Sequence[str], options: SearchOptions) -> list[list[str]]:
+        """Returns the parts of each line that fit, with their translations."""
+
+        def fit(ids: list[int]) -> bool:
+            request = Request(ids, max_length=_max_length(ids, options))
+            found = buckets.bucket(request, self.config.decoding, options)
+            return found <= self.config.decoding.max_source_length
+
+        def fits(text: str) -> bool:
+            return fit(self.tokenizer.encode_source([text])[0])
+
         return [
-            [line] if len(ids) <= longest else split_line(line, self._fits)
+            [line] if fit(ids) else split_line(line, fits)
             for line, ids in zip(lines, self.tokenizer.encode_source(lines), strict=True)
         ]
-
-    def _fits(self, text: str) -> bool:
-        ids = self.tokenizer.encode_source([text])[0]
-        return len(ids) <= self.config.decoding.max_source_length
 
     def _piece_attention(
         self,
@@ -558,7 +591,7 @@ class Translator:
         source = clean(source)
         spans = words(source), words(target[0])
         return PieceAttention(
-            weights,
+            weights.copy(),  # not the whole batch's
             owners(source, self.tokenizer.source_starts(source), spans[0]),
             owners(*target, spans[1]),
             (len(spans[0]), len(spans[1])),
@@ -587,6 +620,8 @@ def load(
     """
     workdir = Path(workdir)
     config = read_config(workdir)
+    if precision not in (None, "float32", "bfloat16", "int8"):
+        raise InputError(f"precision is {precision!r}; expected float32, bfloat16 or int8")
     if precision is not None:
         compute_dtype: Any = "float32" if precision == "int8" else precision
         config = replace(config, model=replace(config.model, compute_dtype=compute_dtype))
@@ -619,9 +654,13 @@ def ensemble(translators: Sequence[Translator]) -> Translator:
     Raises:
       InputError: their vocabularies differ.
     """
+    if not translators:
+        raise InputError("an ensemble of no models")
     first, *others = translators
     if not others:
         return first
+    if any(isinstance(member.model, Ensemble) for member in translators):
+        raise InputError("an ensemble of ensembles; give all models at once")
     for other in others:
         if other.tokenizer.to_bytes() != first.tokenizer.to_bytes():
             raise InputError("the models of an ensemble have different vocabularies")
@@ -633,6 +672,12 @@ def ensemble(translators: Sequence[Translator]) -> Translator:
         first.config,
         first.aligner,
     )
+
+
+def _max_length(ids: list[int], options: SearchOptions) -> int:
+    """Computes the most pieces of a translation, in float32 as the compiled search does."""
+    share = np.float32(options.max_length_factor) * np.float32(len(ids))
+    return int(share) + options.max_length_extra
 
 
 def _shapes(params: Params) -> dict[str, tuple[int, ...]]:

@@ -29,7 +29,8 @@ def test_the_one_that_agrees_with_most_comes_first(utility):
         ("the dog ran over the hill", -3),
         ("the dog runs over the hill", -4),
     )
-    found = minimum_bayes_risk(many, utility, sampled=True)
+    found = minimum_bayes_risk(many._replace(overlong=True), utility, sampled=True)
+    assert found.overlong
     assert texts(found)[0] == "the dog ran over the hill"
     assert texts(found)[-1] == "nothing of that kind at all"
     assert sorted(texts(found)) == sorted(texts(many))

@@ -268,6 +268,27 @@ def test_overlong_lines_are_split_cut_or_an_error():
         next(lines)
 
 
+def test_a_line_whose_translation_does_not_fit_is_split():
+    line = "Maria! " * 20
+    (translation,) = translator().translate_lines([line], max_length_factor=2.0)
+    assert translation.overlong
+    (translation,) = translator().translate_lines([line])
+    assert not translation.overlong
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"overlong": "halve"}, "overlong is 'halve'; expected split, truncate or error"),
+        ({"max_length_extra": 200}, "a translation of one piece may have 201, more than 114"),
+        ({"lines": "Maria!"}, "lines is one string"),
+    ],
+)
+def test_mistakes_are_named_before_a_line_is_read(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        translator().translate_lines(**{"lines": iter(()), **arguments})
+
+
 def test_lines_are_read_as_they_are_needed():
     def endless():
         while True:
@@ -283,7 +304,9 @@ def test_lines_are_read_as_they_are_needed():
         ({"n_best": 4}, "n_best is 4; expected at most beam_size 3"),
         ({"top_p": 0.0}, "options.top_p is 0.0"),
         ({"temperature": 0.0}, "options.temperature is 0.0"),
-        ({"min_length": 51}, "options.min_length is 51"),
+        ({"min_length": 50}, "options.min_length is 50"),
+        ({"seed": 2**31}, "options.seed is 2147483648; expected a number below"),
+        ({"forbidden": ["gato"]}, "'gato' is one string; expected a sequence of phrases"),
         ({"samples": -1}, "options.samples is -1"),
         ({"prefixes": ["a", "b"]}, "prefixes are of 2 sentences; expected 1"),
         ({"prefixes": ["a " * 80]}, "sentence 0 must have more pieces than its translation may"),
@@ -339,7 +362,7 @@ def test_the_longest_translation_is_a_function_of_the_source(beam_size):
     sources = own.tokenizer.encode_source(SENTENCES)
     free = own.translate(SENTENCES, beam_size=beam_size)
     short = own.translate(
-        SENTENCES, beam_size=beam_size, max_length_factor=0.5, max_length_extra=2, min_length=2
+        SENTENCES, beam_size=beam_size, max_length_factor=0.5, max_length_extra=2, min_length=1
     )
     limits = [len(ids) // 2 + 2 for ids in sources]
     assert all(len(t.token_log_probs) <= n for t, n in zip(short, limits, strict=True))
@@ -353,8 +376,8 @@ def test_the_longest_translation_is_a_function_of_the_source(beam_size):
         assert beam_size > 1 or x.text == y.text or len(y.token_log_probs) == len(ids) + 50
     with pytest.raises(ValueError, match=r"sentence 0 may have 149 pieces, more than .* 64 and 50"):
         own.translate(SENTENCES, max_length_factor=9.0)
-    with pytest.raises(ValueError, match=r"min_length is 3; expected between 0 and max_length_ext"):
-        own.translate(SENTENCES, max_length_extra=2, min_length=3)
+    with pytest.raises(ValueError, match="min_length is 2; expected between 0"):
+        own.translate(SENTENCES, max_length_extra=2, min_length=2)
 
 
 def test_arrays_are_searched_by_a_pure_function():
@@ -497,6 +520,10 @@ def test_models_of_different_vocabularies_are_no_ensemble():
     other.tokenizer = tokenizer.train(replace(CONFIG.tokenizer, vocab_size=700), *corpus)
     with pytest.raises(InputError, match="models of an ensemble have different vocabularies"):
         nmt.ensemble([own, other])
+    with pytest.raises(InputError, match="an ensemble of ensembles"):
+        nmt.ensemble([own, nmt.ensemble([own, own])])
+    with pytest.raises(InputError, match="no models"):
+        nmt.ensemble([])
 
 
 # Precision.
@@ -524,11 +551,11 @@ def test_a_shape_that_does_not_fit_is_named_before_it_runs(monkeypatch):
     own = translator()
     fresh = nmt.Translator(own.model, own.params, own.tokenizer, CONFIG)
     monkeypatch.setattr(parallel, "memory_available", lambda: 10_000)
-    message = r"search of 4 rows of 64 source pieces needs 0.0\d GB, and 0.00 GB are available; low"
+    message = r"search of 4 rows of 64 source pieces needs \d+ MB, and 0 MB are available: with abo"
     for call in (fresh.check_memory, fresh.warm_up):
         with pytest.raises(InputError, match=message):
             call()
-    with pytest.raises(InputError, match="search of 7 rows of 16 source pieces needs 0"):
+    with pytest.raises(InputError, match="search of 7 rows of 16 source pieces needs "):
         fresh.translate(SENTENCES)
     monkeypatch.undo()
     assert parallel.memory_available() > 1e8

@@ -45,6 +45,7 @@ def test_a_worse_system_is_told_from_chance():
     assert all(x.p_value < 0.01 for x in found.values())
     assert "|bs:1000|" in found["paired bootstrap", "BLEU"].signature
     assert "|ar:10000|" in found["approximate randomisation", "BLEU"].signature
+    assert all(x.p_value == 1 for x in compare(worse, worse, references))
     # Two systems that are as bad, each in every second sentence.
     pairs = list(zip(references, worse, strict=True))
     one = [pair[number % 2] for number, pair in enumerate(pairs)]
