@@ -42,7 +42,7 @@ def _adapter(hint: Any) -> Any:
 
 def _check(condition: bool, message: str) -> None:
     if not condition:
-        raise InputError(message)
+        raise ValueError(message)
 
 
 class _Group:
@@ -315,6 +315,12 @@ class SearchOptions(_Group, group="options"):
     bucket: int = 1
 
     def __post_init__(self) -> None:
+        try:
+            self._expect_all()
+        except ValueError as error:  # a command line, which makes these, shows it as it is
+            raise InputError(str(error)) from None
+
+    def _expect_all(self) -> None:
         self._expect_types()
         self._expect_least(1, "beam_size", "n_best", "top_k")
         self._expect_least(0, "length_penalty", "length_offset", "no_repeat_ngram", "samples")
