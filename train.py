@@ -32,6 +32,7 @@ def main() -> int:
     def command() -> None:
         config, workdir = parse_command_line(None, DEFAULT)
         parallel.join_hosts()
+        parallel.keep_compiled()
         summary = train(config, workdir)
         if parallel.is_first_host():
             print(json.dumps(summary, indent=2))

@@ -304,6 +304,7 @@ def load_all(
     workdirs: Sequence[Path], checkpoint: Which, precision: Precision | None
 ) -> Translator:
     """Loads a run, or an ensemble of several."""
+    parallel.keep_compiled()
     if not workdirs:
         raise InputError("--workdir is empty; expected a run's folder")
     return ensemble([load(workdir, checkpoint, precision=precision) for workdir in workdirs])
@@ -424,7 +425,6 @@ def run(command: Callable[[], Any]) -> int:
     for name in ("absl", "asyncio"):  # orbax warns of what is meant, and repeats its errors
         logging.getLogger(name).setLevel(logging.CRITICAL)
     sys.unraisablehook = lambda _: None  # so do its threads, of a file that they could not read
-    parallel.keep_compiled()
     try:
         command()
         if sys.stdout is not None:

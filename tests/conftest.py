@@ -28,7 +28,6 @@ def _compile_once(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Many tests start the same small run again; they need not compile it again."""
     folder = str(tmp_path_factory.mktemp("compiled"))
     jax.config.update("jax_compilation_cache_dir", folder)
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = folder  # of the processes that tests start
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 

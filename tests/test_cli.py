@@ -1,5 +1,6 @@
 """The `nmt` command: what it reads and writes, and what it makes of what tries to break it."""
 
+import functools
 import io
 import json
 import shutil
@@ -7,13 +8,14 @@ import signal
 import subprocess
 import sys
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+import nmt
 from nmt import cli, parallel
 
 COMMAND = [sys.executable, "-m", "nmt"]
@@ -25,9 +27,16 @@ class Result(NamedTuple):
     err: str
 
 
+@pytest.fixture(scope="module")
+def loaded() -> Callable[..., nmt.Translator]:
+    """Loads a folder once: most commands here use the same."""
+    return functools.cache(nmt.load)
+
+
 @pytest.fixture
-def command(monkeypatch, capsys):
+def command(monkeypatch, capsys, loaded):
     """Runs the command in this process."""
+    monkeypatch.setattr(cli, "load", loaded)
 
     def call(*arguments: object, text: str | bytes = b"") -> Result:
         data = text.encode() if isinstance(text, str) else text
@@ -246,6 +255,7 @@ def test_a_mistake_writes_over_nothing(run, tmp_path, command):
 
 
 def test_what_cannot_fit_is_refused_before_anything_is_read(run, command, monkeypatch):
+    monkeypatch.setattr(cli, "load", nmt.load)
     monkeypatch.setattr(parallel, "memory_available", lambda: 1000)
     result = command("translate", "--workdir", run, text="Maria!\n")
     assert (result.status, result.out) == (2, b"")
