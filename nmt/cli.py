@@ -25,13 +25,14 @@ from nmt.decoding.mbr import minimum_bayes_risk
 from nmt.decoding.translation import Translation
 from nmt.decoding.translator import (
     LINES_AT_ONCE,
+    Overlong,
     Precision,
     Translator,
     ensemble,
     load,
 )
 from nmt.evaluation.alignment import alignment_error_rate
-from nmt.evaluation.metrics import Bin, bleu_by_length, compare, corpus_scores
+from nmt.evaluation.metrics import bleu_by_length, compare, corpus_scores
 from nmt.progress import progress_bar, say
 
 
@@ -42,7 +43,7 @@ def translate(
     checkpoint: Which = "best",
     precision: Precision | None = None,
     format: Literal["text", "json"] = "text",
-    overlong: Literal["split", "truncate", "error"] = "split",
+    overlong: Overlong = "split",
     lines_at_once: int = LINES_AT_ONCE,
     alignments: Path | None = None,
     mbr: Literal["bleu", "chrf"] | None = None,
@@ -139,12 +140,12 @@ def score(
     with mistakes():
         SearchOptions(length_penalty=length_penalty, length_offset=length_offset)
     with opened(input, output, partial(read_pair, translator)) as (pairs, write):
-        pairs = progress_bar(pairs, "score")
-        while chunk := list(islice(pairs, LINES_AT_ONCE)):
-            for scored in translator.score(
-                chunk, length_penalty=length_penalty, length_offset=length_offset
-            ):
-                write(f"{scored.score:.6f}" if format == "text" else as_json(scored))
+        normalization: dict[str, Any] = {
+            "length_penalty": length_penalty,
+            "length_offset": length_offset,
+        }
+        for scored in by_chunks(partial(translator.score, **normalization), pairs, "score"):
+            write(f"{scored.score:.6f}" if format == "text" else as_json(scored))
 
 
 def align(
@@ -174,11 +175,9 @@ def align(
     right = list(read_file(gold, parse_pharaoh)) if gold else None
     found: list[tuple[Link, ...]] = []
     with opened(input, output, partial(read_pair, translator)) as (pairs, write):
-        pairs = progress_bar(pairs, "align")
-        while chunk := list(islice(pairs, LINES_AT_ONCE)):
-            for links in translator.align(chunk):
-                write(pharaoh(links) if format == "text" else json.dumps({"alignment": links}))
-                found += [links] if gold else []
+        for links in by_chunks(translator.align, pairs, "align"):
+            write(pharaoh(links) if format == "text" else json.dumps({"alignment": links}))
+            found += [links] if gold else []
     if right is not None:
         if len(right) != len(found):
             raise InputError(f"{gold}: {len(right)} lines; expected {len(found)}, as many as pairs")
@@ -250,11 +249,10 @@ def evaluate(
     report = evaluation_report(systems, gold, language)
     print(json.dumps(report, ensure_ascii=False) if format == "json" else as_table(report))
     if figure:
-        curves: dict[str, list[tuple[str, int, float]]] = {}
-        for name in ("hypotheses", "baseline"):
-            if name in systems:
-                bins = bleu_by_length(systems["source"], systems[name], gold, language)
-                curves[name] = [(label(x), x.num_sentences, x.bleu) for x in bins]
+        curves = {
+            name: [(label(x), x["num_sentences"], x["bleu"]) for x in bins]
+            for name, bins in report["bleu_by_source_words"].items()
+        }
         figures.bleu_by_length(curves, figure)
 
 
@@ -262,18 +260,22 @@ def evaluation_report(
     systems: dict[str, list[str]], gold: list[str], language: str
 ) -> dict[str, Any]:
     """Gathers all measures of the hypotheses, and of a baseline if there is one."""
-    hypotheses, baseline = systems["hypotheses"], systems.get("baseline")
+    names = [name for name in ("hypotheses", "baseline") if name in systems]
     report: dict[str, Any] = {"num_sentences": len(gold)}
-    for name, lines in (("hypotheses", hypotheses), ("baseline", baseline)):
-        if lines is not None:
-            measures = corpus_scores(lines, gold, language, ["BLEU", "chrF2", "TER"])
-            report[name] = [measure._asdict() for measure in measures]
-    if baseline is not None:
-        comparisons = compare(hypotheses, baseline, gold, language)
+    for name in names:
+        measures = corpus_scores(systems[name], gold, language, ["BLEU", "chrF2", "TER"])
+        report[name] = [measure._asdict() for measure in measures]
+    if "baseline" in names:
+        comparisons = compare(systems["hypotheses"], systems["baseline"], gold, language)
         report["comparisons"] = [comparison._asdict() for comparison in comparisons]
     if "source" in systems:
-        bins = bleu_by_length(systems["source"], hypotheses, gold, language)
-        report["bleu_by_source_words"] = [x._asdict() for x in bins]
+        report["bleu_by_source_words"] = {
+            name: [
+                x._asdict()
+                for x in bleu_by_length(systems["source"], systems[name], gold, language)
+            ]
+            for name in names
+        }
     return report
 
 
@@ -287,17 +289,19 @@ def as_table(report: dict[str, Any]) -> str:
             )
     for found in report.get("comparisons", ()):
         lines.append(f"{found['name']:6} p = {found['p_value']:.4f}  {found['test']}")
-    for found in report.get("bleu_by_source_words", ()):
-        lines.append(
-            f"sources of {label(Bin(**found)):5} words  BLEU {found['bleu']:6.2f}  "
-            f"{found['num_sentences']} sentences"
-        )
+    for name, bins in report.get("bleu_by_source_words", {}).items():
+        for found in bins:
+            lines.append(
+                f"{name:10}  BLEU {found['bleu']:7.2f}  sources of {label(found)} words, "
+                f"{found['num_sentences']} sentences"
+            )
     return "\n".join(lines)
 
 
-def label(x: Bin) -> str:
+def label(found: dict[str, Any]) -> str:
     """Names the lengths of a bin."""
-    return f"{x.start}+" if x.stop is None else f"{x.start}-{x.stop - 1}"
+    start, stop = found["start"], found["stop"]
+    return f"{start}+" if stop is None else f"{start}-{stop - 1}"
 
 
 def load_all(
@@ -308,6 +312,15 @@ def load_all(
     if not workdirs:
         raise InputError("--workdir is empty; expected a run's folder")
     return ensemble([load(workdir, checkpoint, precision=precision) for workdir in workdirs])
+
+
+def by_chunks(
+    function: Callable[[list[Any]], list[Any]], items: Iterator[Any], name: str
+) -> Iterator[Any]:
+    """Applies a function of many items to some at a time, and shows how far it is."""
+    bar = progress_bar(items, name)
+    while chunk := list(islice(bar, LINES_AT_ONCE)):
+        yield from function(chunk)
 
 
 @contextmanager
@@ -344,12 +357,21 @@ def as_json(translation: Translation) -> str:
 
 
 def expect_distinct(reads: dict[str, Path | None], writes: dict[str, Path | None]) -> None:
-    """Refuses to write to a file that is read, or two things to one file."""
-    files = [(name, path) for name, path in (reads | writes).items() if path and path.is_file()]
-    for name, path in writes.items():
-        for other, taken in files:
-            if path and other != name and path.exists() and path.samefile(taken):
-                raise InputError(f"--{name} and --{other} are both {path}: it would be destroyed")
+    """Refuses to write to a file that is read, or two things to one file; devices may be."""
+    files = {
+        name: path.resolve()
+        for name, path in (reads | writes).items()
+        if path and (path.is_file() or not path.exists())
+    }
+    for name in writes.keys() & files.keys():
+        for other in files.keys() - {name}:
+            same = files[name] == files[other]
+            both = files[name].exists() and files[other].exists()
+            if same or (both and files[name].samefile(files[other])):
+                first, second = sorted((name, other))
+                raise InputError(
+                    f"--{first} and --{second} are both {writes[name]}: it would be destroyed"
+                )
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import functools
 import io
 import json
+import math
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 
 import nmt
 from nmt import cli, parallel
+from nmt.decoding.translation import Translation
 
 COMMAND = [sys.executable, "-m", "nmt"]
 
@@ -182,10 +184,11 @@ def test_systems_are_measured_and_compared(run, translator, tmp_path, command):
     assert [x["name"] for x in report["hypotheses"]] == ["BLEU", "chrF2", "TER"]
     assert [x["score"] for x in report["baseline"]] == pytest.approx([100, 100, 0])
     assert len(report["comparisons"]) == 6
-    assert [(x["start"], x["num_sentences"]) for x in report["bleu_by_source_words"]] == [
-        (0, 2),
-        (10, 1),
-    ]
+    bins = report["bleu_by_source_words"]
+    assert bins.keys() == {"hypotheses", "baseline"}
+    for own in bins.values():
+        assert [(x["start"], x["num_sentences"]) for x in own] == [(0, 2), (10, 1)]
+    assert [x["bleu"] for x in bins["baseline"]] == pytest.approx([100, 100])
     assert picture.read_bytes().startswith(b"\x89PNG")
     precomputed = command(
         "evaluate", *given, "--hypotheses", tmp_path / "hypotheses", "--format", "json"
@@ -193,7 +196,7 @@ def test_systems_are_measured_and_compared(run, translator, tmp_path, command):
     assert json.loads(precomputed.out) == report
     table = command("evaluate", *given, "--hypotheses", tmp_path / "hypotheses").out.decode()
     assert f"hypotheses  chrF2  {report['hypotheses'][1]['score']:7.2f}  chrF2|nrefs:1" in table
-    assert "sources of 10-19 words" in table
+    assert "baseline    BLEU  100.00  sources of 10-19 words, 1 sentences" in table
 
 
 @pytest.mark.parametrize(
@@ -227,8 +230,8 @@ def test_a_mistake_writes_over_nothing(run, tmp_path, command):
         (("--n-best", 9), "n_best is 9; expected at most beam_size 1"),
         (("--lines-at-once", 0), "lines_at_once is 0; expected 1 or more"),
         (("--bucket", 65), "bucket is 65; expected at most decoding.max_source_length 64"),
-        (("--input", output), f"--output and --input are both {output}: it would be destroyed"),
-        (("--alignments", output), f"--output and --alignments are both {output}: it would be"),
+        (("--input", output), f"--input and --output are both {output}: it would be destroyed"),
+        (("--alignments", output), f"--alignments and --output are both {output}: it would be"),
         (("--alignments", tmp_path / "no" / "file"), "no/file: No such file or directory"),
         (("--max-length-extra", 1000), "a translation of one piece may have 1001, more than 114"),
         (("--seed", 2**31), f"options.seed is {2**31}; expected a number below 2^31"),
@@ -243,6 +246,7 @@ def test_a_mistake_writes_over_nothing(run, tmp_path, command):
         ("score", "--output", output, "--input", output),
         ("align", "--output", output, "--gold", output),
         ("translate", "--input", output, "--alignments", output),
+        ("translate", "--output", tmp_path / "new", "--alignments", tmp_path / "x" / ".." / "new"),
     ):
         result = command(*command_line, "--workdir", run)
         assert result.status == 2
@@ -284,11 +288,10 @@ def test_a_closed_stream_is_named_and_nothing_goes_where_it_does_not_belong(run,
     assert len(output.read_text().splitlines()) == 1
 
 
-def test_what_has_no_translation_is_strict_json(run, command):
-    options = ("--max-length-factor", 0.001, "--max-length-extra", 1)
-    result = command("translate", "--workdir", run, "--format", "json", *options, text="Maria!\n")
-    found = json.loads(result.out, parse_constant=pytest.fail)
-    assert (found["text"], found["tokens"]) == ("", [])
+def test_what_has_no_translation_is_strict_json():
+    nothing = Translation("", -math.inf, (), ())
+    found = json.loads(cli.as_json(nothing), parse_constant=pytest.fail)
+    assert (found["text"], found["score"], found["tokens"]) == ("", None, [])
 
 
 # What tries to break it.

@@ -51,10 +51,16 @@ def load_corpus(data: DataConfig) -> Splits:
     """
     if data.tfds_name is not None:
         return _load_tfds(data.tfds_name, data)
+    if _is_embedded(data):
+        return _load_grammar(data)
     files = (data.train_files, data.dev_files, data.test_files)
-    if data.path is not None or files != (None, None, None):
-        return Splits(*map(functools.partial(_text_corpus, data), Splits._fields, files))
-    return _load_grammar(data)
+    return Splits(*map(functools.partial(_text_corpus, data), Splits._fields, files))
+
+
+def _is_embedded(data: DataConfig) -> bool:
+    """Whether nothing but the embedded corpus is named."""
+    named = (data.tfds_name, data.path, data.train_files, data.dev_files, data.test_files)
+    return all(name is None for name in named)
 
 
 class Gold(NamedTuple):
@@ -67,7 +73,7 @@ class Gold(NamedTuple):
 
 def gold_alignments(data: DataConfig) -> tuple[Gold, Gold] | None:
     """Returns the alignments of dev and test where they are known: of the embedded corpus."""
-    if data.tfds_name or data.path or data.train_files:
+    if not _is_embedded(data):
         return None
     corpus = grammar.generate(data.grammar_sizes)
     dev, test = (

@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import chain, islice, takewhile
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 import numpy as np
@@ -30,6 +30,12 @@ from nmt.progress import progress_bar, say
 
 LINES_AT_ONCE = 2048
 """Lines that are read before they are translated, unless the caller says otherwise."""
+
+Overlong = Literal["split", "truncate", "error"]
+"""What becomes of a line that is longer than fits."""
+
+Precision = Literal["float32", "bfloat16", "int8"]
+"""Type of activations and weights; "int8" is of weights, and of activations as they meet them."""
 
 
 class Translator:
@@ -145,7 +151,7 @@ class Translator:
         """
         options = SearchOptions(length_penalty=length_penalty, length_offset=length_offset)
         _, values = self._values(options)
-        requests = self._forced(pairs, options)
+        requests = self._forced(pairs)
         result = [NOTHING] * len(pairs)
         for batch in self._batches(requests, options):
             log_probs, scores = self._run("force", batch.source, batch.phrases, values)
@@ -196,8 +202,8 @@ class Translator:
         self, pairs: Sequence[tuple[str, str]], words: Callable[[str], list[Span]]
     ) -> Iterator[tuple[int, PieceAttention]]:
         """Yields the number of a pair and where its pieces look, batch by batch."""
-        requests = self._forced(pairs, options := SearchOptions())
-        for batch in self._batches(requests, options):
+        requests = self._forced(pairs)
+        for batch in self._batches(requests, SearchOptions()):
             weights = self._run("attend", batch.source, batch.phrases, Values())
             for row, number in enumerate(batch.numbers):
                 size = len(requests[number].prefix), len(requests[number].source)
@@ -289,8 +295,8 @@ class Translator:
             )
         if lines_at_once < 1:
             raise ValueError(f"lines_at_once is {lines_at_once}; expected 1 or more")
-        if overlong not in ("split", "truncate", "error"):
-            raise ValueError(f"overlong is {overlong!r}; expected split, truncate or error")
+        if overlong not in get_args(Overlong):
+            raise ValueError(f"overlong is {overlong!r}; expected one of {get_args(Overlong)}")
         if isinstance(lines, str):
             raise ValueError("lines is one string; expected an iterable of them")
         return self._translate_lines(iter(lines), choice, overlong, lines_at_once, options)
@@ -427,16 +433,15 @@ class Translator:
             requests.append(request)
         return requests
 
-    def _forced(self, pairs: Sequence[tuple[str, str]], options: SearchOptions) -> list[Request]:
+    def _forced(self, pairs: Sequence[tuple[str, str]]) -> list[Request]:
         """Encodes pairs, of which the whole target is prescribed."""
         sources, targets = zip(*pairs, strict=True) if pairs else ((), ())
-        encoded = self.tokenizer.encode_target(targets)
-        for number, sides in enumerate(
-            zip(self.tokenizer.encode_source(sources), encoded, strict=True)
-        ):
-            self._expect_pair(*sides, f"pair {number}: ")
-        requests = self._requests(sources, options)
-        return [r._replace(prefix=ids) for r, ids in zip(requests, encoded, strict=True)]
+        encoded = self.tokenizer.encode_source(sources), self.tokenizer.encode_target(targets)
+        requests = []
+        for number, (source, target) in enumerate(zip(*encoded, strict=True)):
+            self._expect_pair(source, target, f"pair {number}: ")
+            requests.append(Request(source, prefix=target))
+        return requests
 
     def check_pair(self, source: str, target: str) -> None:
         """Raises the ValueError that scoring or aligning this pair would."""
@@ -598,10 +603,6 @@ class Translator:
         )
 
 
-Precision = Literal["float32", "bfloat16", "int8"]
-"""Type of activations and weights; "int8" is of weights, and of activations as they meet them."""
-
-
 def load(
     workdir: str | Path,
     checkpoint: Which = "best",
@@ -620,8 +621,8 @@ def load(
     """
     workdir = Path(workdir)
     config = read_config(workdir)
-    if precision not in (None, "float32", "bfloat16", "int8"):
-        raise InputError(f"precision is {precision!r}; expected float32, bfloat16 or int8")
+    if precision not in (None, *get_args(Precision)):
+        raise InputError(f"precision is {precision!r}; expected one of {get_args(Precision)}")
     if precision is not None:
         compute_dtype: Any = "float32" if precision == "int8" else precision
         config = replace(config, model=replace(config.model, compute_dtype=compute_dtype))
