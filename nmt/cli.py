@@ -84,6 +84,8 @@ def translate(
     }
     with mistakes():
         translator.translate_lines((), **how)  # refuses options before a file is written over
+    if (options.samples or options.n_best) > 1 and format == "text" and not mbr:
+        raise InputError("a line of text holds one translation; give --format json, or --mbr")
     shapes = translator.shapes(**search)
     say(f"translating compiles at most {len(shapes)} shapes: {shapes} (rows, source pieces)")
     translator.check_memory(**search)

@@ -332,6 +332,8 @@ class SearchOptions(_Group, group="options"):
             "min_length",
             f"between 0 and less than max_length_extra {self.max_length_extra}, the end being one",
         )
+        drawn = self.temperature != 1 or self.top_k is not None or self.top_p is not None
+        self._expect(self.samples > 0 or not drawn, "samples", "1 or more with temperature or top_*")
         for name in ("n_best", "max_length_extra", "no_repeat_ngram", "samples", "top_k", "seed"):
             value = getattr(self, name)
             self._expect(value is None or 0 <= value < 2**31, name, "a number below 2^31")

@@ -228,6 +228,7 @@ def test_a_mistake_writes_over_nothing(run, tmp_path, command):
     source.write_text("one\tpair\nno pair\n")
     for arguments, message in (
         (("--n-best", 9), "n_best is 9; expected at most beam_size 1"),
+        (("--samples", 2), "a line of text holds one translation; give --format json, or --mbr"),
         (("--lines-at-once", 0), "lines_at_once is 0; expected 1 or more"),
         (("--bucket", 65), "bucket is 65; expected at most decoding.max_source_length 64"),
         (("--input", output), f"--input and --output are both {output}: it would be destroyed"),

@@ -308,6 +308,7 @@ def test_lines_are_read_as_they_are_needed():
         ({"seed": 2**31}, "options.seed is 2147483648; expected a number below"),
         ({"forbidden": ["gato"]}, "'gato' is one string; expected a sequence of phrases"),
         ({"samples": -1}, "options.samples is -1"),
+        ({"top_k": 3}, "options.samples is 0; expected 1 or more with temperature or top_*"),
         ({"prefixes": ["a", "b"]}, "prefixes are of 2 sentences; expected 1"),
         ({"prefixes": ["a " * 80]}, "sentence 0 must have more pieces than its translation may"),
         ({"required": [["a"]], "samples": 1}, "leave out `required`"),
