@@ -13,7 +13,8 @@ import runpy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, ClassVar, Literal, get_type_hints
 
 import pydantic
 import tyro
@@ -197,23 +198,130 @@ class TransformerConfig(_Group, group="model"):
         )
         self._expect(self.emb_dim % 2 == 0, "emb_dim", "an even number: sinusoids come in pairs")
 
+    @property
+    def num_cross_attentions(self) -> tuple[int, int]:
+        """Layers and heads that attend to the source."""
+        return self.num_layers, self.num_heads
+
+    @property
+    def max_positions(self) -> int | None:
+        """Places that the model knows of; None is any number."""
+        return self.learned_positions
+
+
+@dataclass(frozen=True)
+class RecurrentConfig(_Group, group="model"):
+    """Cho et al. 2014, Sutskever et al. 2014, Bahdanau et al. 2015, Luong et al. 2015.
+
+    The defaults are Bahdanau's RNNsearch; without `attention` it is the RNN encoder-decoder.
+    """
+
+    # Recurrent unit: gated (Cho et al. 2014), or long short-term memory.
+    cell: Literal["gru", "lstm"] = "gru"
+    # Width of embeddings (m).
+    emb_dim: int = 620
+    # Width of the decoder's states (n).
+    hidden_dim: int = 1000
+    # Width of the encoder's states, in each direction; None is hidden_dim.
+    encoder_dim: int | None = None
+    # Layers in the encoder, and again in the decoder.
+    num_layers: int = 1
+    # How the encoder reads: forward, backward (Sutskever et al. 2014, section 3.3), or both ways.
+    reading: Literal["forward", "backward", "both"] = "both"
+    # How a step goes. Bahdanau's looks from the state before, and what it sees enters the recurrent
+    # unit; Luong's looks from the new state, and what it sees enters the output and the next step.
+    decoder: Literal["bahdanau", "luong"] = "bahdanau"
+    # What scores the annotations (Luong's "concat" is additive, "general" the bilinear score); None
+    # sees nothing but the encoder's last state, a fixed vector.
+    attention: Literal["additive", "general", "dot"] | None = "additive"
+    # Width inside the additive score; None is hidden_dim.
+    attention_dim: int | None = None
+    # Attends to a window alone, around the same place as in the target (local-m of Luong), or
+    # around a place that is predicted (local-p); None attends everywhere.
+    window: Literal["monotonic", "predictive"] | None = None
+    # Places on either side of the window's centre (D).
+    window_size: int = 10
+    # Width of what the output layer reads: l maxout units (Bahdanau), or the attentional vector
+    # (Luong); None is hidden_dim.
+    readout_dim: int | None = 500
+    # Share of embeddings, of what goes from layer to layer, and of what the output layer reads, set
+    # to zero.
+    dropout_rate: float = 0.0
+    # Type of activations; parameters, states, softmax and loss are float32 always.
+    compute_dtype: Literal["float32", "bfloat16"] = "float32"
+
+    def __post_init__(self) -> None:
+        self._expect_types()
+        widths = ("emb_dim", "hidden_dim", "encoder_dim", "attention_dim", "readout_dim")
+        self._expect_least(1, *widths, "num_layers", "window_size")
+        self._expect_share("dropout_rate")
+        self._expect(self.window is None or self.attention is not None, "window", "attention, too")
+        width = self.annotation_dim
+        for field in ("attention", "decoder"):
+            _check(
+                getattr(self, field) not in ("dot", "luong") or width == self.hidden_dim,
+                f"model.{field} {getattr(self, field)!r} needs annotations as wide as "
+                f"model.hidden_dim {self.hidden_dim}, and they are {width}; change "
+                "model.encoder_dim or model.reading",
+            )
+
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """In which the encoder reads."""
+        return ("forward", "backward") if self.reading == "both" else (self.reading,)
+
+    @property
+    def annotation_dim(self) -> int:
+        """Width of an annotation: the states of all directions side by side."""
+        return len(self.directions) * (self.encoder_dim or self.hidden_dim)
+
+    @property
+    def num_cross_attentions(self) -> tuple[int, int]:
+        """Layers and heads that attend to the source."""
+        return (1, 1) if self.attention else (0, 0)
+
+    @property
+    def max_positions(self) -> int | None:
+        """Places that the model knows of; None is any number."""
+        return None
+
+
+_FAMILIES = "a Transformer", "a recurrent model"
+
+
+def _family(model: Any) -> str:
+    """Tells of which family a model is, in JSON by a field that only one has."""
+    recurrent = "cell" in model if isinstance(model, dict) else isinstance(model, RecurrentConfig)
+    return _FAMILIES[recurrent]
+
+
+ModelConfig = Annotated[
+    Annotated[TransformerConfig, pydantic.Tag(_FAMILIES[0])]
+    | Annotated[RecurrentConfig, pydantic.Tag(_FAMILIES[1])],
+    pydantic.Discriminator(_family),
+]
+"""What chooses a family of models, by its type."""
+
 
 @dataclass(frozen=True)
 class OptimizerConfig(_Group, group="optimizer"):
     """Adam, with decaying weights if asked for, and the schedule of Vaswani et al. 2017."""
 
+    # Adam (Kingma and Ba 2015), or AdaDelta (Zeiler 2012), which has no beta1.
+    algorithm: Literal["adam", "adadelta"] = "adam"
     # Largest learning rate, reached after warm-up; None is the paper's emb_dim^-0.5 ·
     # warmup_steps^-0.5.
     learning_rate: float | None = None
     # Steps over which the rate grows linearly from zero.
     warmup_steps: int = 4000
-    # After warm-up: fall as 1/sqrt(step), as in the paper, or in a line to zero at the last step.
-    schedule: Literal["inverse_sqrt", "linear"] = "inverse_sqrt"
+    # After warm-up: fall as 1/sqrt(step), as in the paper, fall in a line to zero at the last step,
+    # or stay.
+    schedule: Literal["inverse_sqrt", "linear", "constant"] = "inverse_sqrt"
     # Decay of the mean of gradients.
     beta1: float = 0.9
-    # Decay of the mean of squared gradients.
+    # Decay of the mean of squared gradients (AdaDelta's ρ).
     beta2: float = 0.98
-    # Added to the root of the mean of squares.
+    # Added to the root of the mean of squares (to the mean, in AdaDelta).
     epsilon: float = 1e-9
     # Share of every parameter that a step takes off, times the learning rate.
     weight_decay: float = 0.0
@@ -333,7 +441,9 @@ class SearchOptions(_Group, group="options"):
             f"between 0 and less than max_length_extra {self.max_length_extra}, the end being one",
         )
         drawn = self.temperature != 1 or self.top_k is not None or self.top_p is not None
-        self._expect(self.samples > 0 or not drawn, "samples", "1 or more with temperature or top_*")
+        self._expect(
+            self.samples > 0 or not drawn, "samples", "1 or more with temperature or top_*"
+        )
         for name in ("n_best", "max_length_extra", "no_repeat_ngram", "samples", "top_k", "seed"):
             value = getattr(self, name)
             self._expect(value is None or 0 <= value < 2**31, name, "a number below 2^31")
@@ -346,7 +456,7 @@ class Config:
     data: DataConfig
     training: TrainingConfig
     tokenizer: TokenizerConfig = TokenizerConfig()
-    model: TransformerConfig = TransformerConfig()
+    model: ModelConfig = TransformerConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     decoding: DecodingConfig = DecodingConfig()
 
@@ -357,7 +467,7 @@ class Config:
         for name, hint in get_type_hints(Config).items():
             found = getattr(self, name)
             _check(
-                not isinstance(hint, type) or isinstance(found, hint),
+                not isinstance(hint, type | UnionType) or isinstance(found, hint),
                 f"{name} is {found!r}; expected a {getattr(hint, '__name__', hint)}",
             )
         training, optimizer = self.training, self.optimizer
@@ -383,8 +493,8 @@ class Config:
             self.decoding.max_source_length + EXTRA_TARGET_LENGTH,
         )
         _check(
-            (self.model.learned_positions or needed) >= needed,
-            f"model.learned_positions {self.model.learned_positions} is less than the {needed} "
+            (self.model.max_positions or needed) >= needed,
+            f"model.learned_positions {self.model.max_positions} is less than the {needed} "
             "that data.max_*_length and decoding.max_source_length + 50 ask for",
         )
 
@@ -408,7 +518,7 @@ def from_json(text: str, where: str = "config.json") -> Config:
         return _JSON.validate_json(text)
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]
-        field = ".".join(map(str, first["loc"]))
+        field = ".".join(str(part) for part in first["loc"] if part not in _FAMILIES)
         found = "" if first["type"] in ("missing", "value_error") else f", found {first['input']!r}"
         message = first["msg"].removeprefix("Value error, ")
         raise InputError(f"{where}: {field and field + ': '}{message}{found}") from None
@@ -438,6 +548,9 @@ def differences(old: Config, new: Config) -> Iterator[tuple[str, Any, Any]]:
     """Yields (field, old value, new value) for every field in which two configurations differ."""
     for group in dataclasses.fields(Config):
         before, after = getattr(old, group.name), getattr(new, group.name)
+        if type(before) is not type(after):
+            yield group.name, type(before).__name__, type(after).__name__
+            continue
         for field in dataclasses.fields(before):
             pair = getattr(before, field.name), getattr(after, field.name)
             if pair[0] != pair[1]:
@@ -477,5 +590,6 @@ def parse_command_line(args: Sequence[str] | None, default: str | Path) -> tuple
         _CommandLine,
         default=_CommandLine(**groups, config=path, workdir=f"runs/{Path(path).stem}"),
         args=args,
+        config=(tyro.conf.AvoidSubcommands,),  # the file chooses the family of the model
     )
     return Config(**{group: getattr(parsed, group) for group in groups}), Path(parsed.workdir)

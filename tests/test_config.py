@@ -15,6 +15,7 @@ from nmt.config import (
     DecodingConfig,
     InputError,
     OptimizerConfig,
+    RecurrentConfig,
     TokenizerConfig,
     TrainingConfig,
     TransformerConfig,
@@ -145,6 +146,15 @@ def test_a_wrong_field_is_named_in_one_line(config, group, fields, expected):
     message = one_line(raised)
     assert message.startswith("run/config.json: ")
     assert expected in message
+
+
+def test_a_wrong_field_of_a_recurrent_model_is_named(config):
+    recurrent = dataclasses.replace(config, model=RecurrentConfig(attention=None))
+    assert from_json(to_json(recurrent)) == recurrent
+    with pytest.raises(InputError, match=r"run: model\.cell: .*'gru' or 'lstm', found 'rnn'"):
+        from_json(changed_json(recurrent, "model", cell="rnn"), "run")
+    with pytest.raises(InputError, match=r"run: model\.num_heads: Unexpected .* found 8"):
+        from_json(changed_json(recurrent, "model", num_heads=8), "run")
 
 
 def test_a_missing_field_is_named_in_one_line(config):
@@ -281,6 +291,12 @@ def test_differences_name_every_field_that_differs(config):
     ]
 
 
+def test_another_family_is_one_difference(config):
+    other = dataclasses.replace(config, model=RecurrentConfig())
+    names = "TransformerConfig", "RecurrentConfig"
+    assert list(differences(config, other)) == [("model", *names)]
+
+
 @pytest.mark.parametrize(
     ("cls", "name"),
     [(TransformerConfig, "emb_dim"), (DecodingConfig, "beam_size"), (TokenizerConfig, "shared")],
@@ -314,6 +330,28 @@ def test_the_command_line_changes_single_fields_of_the_file(file):
     }
     assert type(config) is Config
     assert from_json(to_json(config)) == config
+
+
+def test_the_file_chooses_the_family_of_the_model(file, capsys):
+    file.write_text(
+        "from dataclasses import replace\nfrom nmt.config import *\n"
+        f"base = load_config({str(CONFIGS[0])!r})\n"
+        "config = replace(base, model=RecurrentConfig(attention='general'))\n"
+    )
+    flags = ["--config", str(file), "--model.hidden-dim", "64", "--model.attention", "None"]
+    config, _ = parse_command_line(flags, "no default")
+    assert config.model == RecurrentConfig(hidden_dim=64, attention=None)
+    for wrong in ("--model.num-heads", "--model.mlp-dim"):
+        with pytest.raises(SystemExit) as raised:
+            parse_command_line([*flags, wrong, "8"], "no default")
+        assert raised.value.code == 2
+        assert wrong in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        parse_command_line([*flags, "--help"], "no default")
+    text = " ".join(capsys.readouterr().out.split())
+    assert "--model.attention" in text
+    assert "default: general" in text
+    assert "num-heads" not in text
 
 
 def test_without_flags_the_default_file_and_its_name_are_taken(file):

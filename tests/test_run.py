@@ -23,6 +23,7 @@ from nmt.config import (
     Config,
     InputError,
     OptimizerConfig,
+    RecurrentConfig,
     TokenizerConfig,
     to_json,
 )
@@ -32,7 +33,6 @@ from nmt.decoding.alignment import Aligner
 from nmt.decoding.translation import split_line
 from nmt.evaluation.metrics import Measure
 from nmt.models.seq2seq import build, init_params
-from nmt.models.transformer import Transformer
 from nmt.training.history import read_history
 from nmt.training.loop import train
 
@@ -265,15 +265,13 @@ def test_a_run_killed_behind_its_last_checkpoint_loses_no_event(run, tmp_path):
     assert list(differences(run, tmp_path / "run")) == []
 
 
-class Unpackable(Transformer):
-    """Takes one pair a row, as a recurrent model does."""
+RECURRENT = replace(
+    CONFIG,
+    model=RecurrentConfig(emb_dim=8, hidden_dim=16, encoder_dim=8, readout_dim=8, dropout_rate=0.1),
+)
 
-    packable = False
 
-
-def test_a_model_that_cannot_be_packed_trains_in_buckets(tmp_path, monkeypatch, capsys, caplog):
-    from nmt.training import loop
-
+def test_a_recurrent_model_trains_in_buckets(tmp_path, monkeypatch, capsys, caplog):
     def split_global(batch):
         assert batch.source_segments.max() == 1
         met.add((*batch.source.shape, batch.labels.shape[1]))
@@ -281,11 +279,8 @@ def test_a_model_that_cannot_be_packed_trains_in_buckets(tmp_path, monkeypatch, 
 
     met: set[tuple[int, ...]] = set()
     split = parallel.split_global
-    monkeypatch.setattr(
-        loop, "build", lambda config, sizes, shared: Unpackable(config, *sizes, shared)
-    )
     monkeypatch.setattr(parallel, "split_global", split_global)
-    config = replace(CONFIG, training=replace(CONFIG.training, micro_batches=3))
+    config = replace(RECURRENT, training=replace(CONFIG.training, micro_batches=3))
     with jax.log_compiles():
         train(config, tmp_path / "alone")
     # 512 // 16 = 32 rows, 16 and 8, filled up for 8 devices of 3 micro-batches.
@@ -300,6 +295,20 @@ def test_a_model_that_cannot_be_packed_trains_in_buckets(tmp_path, monkeypatch, 
     assert len(list(filter(None, compiled))) == 3
     train_twice(config, tmp_path / "interrupted", at=7)
     assert list(differences(tmp_path / "alone", tmp_path / "interrupted")) == []
+
+
+def test_a_recurrent_run_leaves_what_every_run_does(tmp_path, capsys):
+    for attention, files in (("additive", {"alignment.json", "attention.png"}), (None, set())):
+        config = replace(RECURRENT, model=replace(RECURRENT.model, attention=attention))
+        workdir = tmp_path / str(attention)
+        summary = train(config, workdir)
+        assert ("alignment_error_rate" in summary) == bool(files)
+        names = {path.name for path in workdir.iterdir()}
+        assert {"alignment.json", "attention.png"} & names == files
+        assert nmt.load(workdir).config == config
+    with pytest.raises(InputError, match="another configuration"):
+        train(CONFIG, workdir)
+    assert "model: this run has 'RecurrentConfig', now given 'Trans" in capsys.readouterr().err
 
 
 def test_a_killed_process_resumes(run, tmp_path):

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from nmt.config import InputError, TransformerConfig
+from nmt.config import InputError, ModelConfig
 from nmt.data.tokenizer import clean
 from nmt.evaluation.alignment import alignment_error_rate
 
@@ -35,12 +35,13 @@ class Aligner(NamedTuple):
     head: int | None  # None is the mean of the layer's heads
 
     @classmethod
-    def default(cls, config: TransformerConfig) -> "Aligner":
+    def default(cls, config: ModelConfig) -> "Aligner | None":
         """Returns the mean of the heads of the layer before the last (Garg et al. 2019).
 
-        https://aclanthology.org/D19-1453, section 4.
+        https://aclanthology.org/D19-1453, section 4. None where there is no cross-attention.
         """
-        return cls(max(0, config.num_layers - 2), None)
+        num_layers, _ = config.num_cross_attentions
+        return cls(max(0, num_layers - 2), None) if num_layers else None
 
     @classmethod
     def all(cls, num_layers: int, num_heads: int) -> Iterator["Aligner"]:
@@ -55,7 +56,7 @@ class Aligner(NamedTuple):
         return heads.mean(0) if self.head is None else heads[self.head]
 
 
-def read_aligner(workdir: Path, config: TransformerConfig) -> Aligner:
+def read_aligner(workdir: Path, config: ModelConfig) -> Aligner | None:
     """Reads the aligner of a run, which is the default where none was chosen.
 
     Raises:
@@ -68,8 +69,9 @@ def read_aligner(workdir: Path, config: TransformerConfig) -> Aligner:
         found = Aligner(**json.loads(path.read_text()))
     except (ValueError, TypeError) as error:
         raise InputError(f"{path}: {error}; expected {', '.join(Aligner._fields)}") from None
-    if found not in Aligner.all(config.num_layers, config.num_heads):
-        raise InputError(f"{path}: {found} is not in the model of {config.num_layers} layers")
+    if found not in Aligner.all(*config.num_cross_attentions):
+        layers, heads = config.num_cross_attentions
+        raise InputError(f"{path}: {found} is not among {layers} layers of {heads} heads")
     return found
 
 

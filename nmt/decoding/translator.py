@@ -49,7 +49,7 @@ class Translator:
       params: its parameters.
       tokenizer: of the model's vocabulary.
       config: of the experiment; `config.decoding` holds the defaults.
-      aligner: which attention says what words are aligned.
+      aligner: which attention says what words are aligned; None in a model without.
       compiled: what has been compiled so far: the method, and the shape of its source a device.
     """
 
@@ -103,14 +103,16 @@ class Translator:
           A translation each. Where prefix and phrases leave none, its score is -inf.
 
         Raises:
-          ValueError: a sentence has more pieces than `config.decoding.max_source_length`, or an
-            option is out of range.
+          ValueError: a sentence has more pieces than `config.decoding.max_source_length`, an option
+            is out of range, or attention is asked for of a model that has none.
           InputError: a shape needs more memory than there is.
         """
         if isinstance(sentences, str):
             raise ValueError("sentences is one string; expected a sequence of them")
         choice = SearchOptions(**options)
         num_hypotheses, values = self._values(choice)
+        if alignments or attention:
+            self._expect_attention()
         nothing = NOTHING._replace(alignment=() if alignments else None)
         translations = [nothing] * len(sentences)
         requests = self._requests(sentences, choice, prefixes, forbidden, required)
@@ -126,7 +128,7 @@ class Translator:
             if alignments or attention:
                 for number, looks in self._attend(batch, found, sentences):
                     translations[number] = translations[number]._replace(
-                        alignment=alignment.align(looks, self.aligner) if alignments else None,
+                        alignment=self._align(looks) if alignments else None,
                         attention=looks if attention else None,
                     )
         return translations
@@ -173,11 +175,10 @@ class Translator:
           words: finds the words of a sentence.
 
         Raises:
-          ValueError: as `score` does.
+          ValueError: as `score` does, or the model has no attention.
         """
         found = {
-            number: alignment.align(attention, self.aligner)
-            for number, attention in self._attentions(pairs, words)
+            number: self._align(attention) for number, attention in self._attentions(pairs, words)
         }
         return [found[number] for number in range(len(pairs))]
 
@@ -193,15 +194,24 @@ class Translator:
           words: finds the words of a sentence.
 
         Raises:
-          ValueError: as `score` does.
+          ValueError: as `score` does, or the model has no attention.
         """
         found = dict(self._attentions(pairs, words))
         return [found[number] for number in range(len(pairs))]
+
+    def _align(self, attention: PieceAttention) -> tuple[Link, ...]:
+        assert self.aligner is not None
+        return alignment.align(attention, self.aligner)
+
+    def _expect_attention(self) -> None:
+        if self.aligner is None:
+            raise ValueError("the model has no attention, so that it aligns no words")
 
     def _attentions(
         self, pairs: Sequence[tuple[str, str]], words: Callable[[str], list[Span]]
     ) -> Iterator[tuple[int, PieceAttention]]:
         """Yields the number of a pair and where its pieces look, batch by batch."""
+        self._expect_attention()
         requests = self._forced(pairs)
         for batch in self._batches(requests, SearchOptions()):
             weights = self._run("attend", batch.source, batch.phrases, Values())
@@ -286,6 +296,8 @@ class Translator:
         search = {name: value for name, value in options.items() if name not in names}
         choice = SearchOptions(**search)  # now, not when the first line is asked for
         self._values(choice)
+        if any(options.get(name) for name in names):
+            self._expect_attention()
         shortest = _max_length([0], choice)
         longest = self.config.decoding.max_source_length + EXTRA_TARGET_LENGTH
         if shortest > longest:

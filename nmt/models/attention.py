@@ -1,7 +1,8 @@
 """Attention as pure functions: masks, positions, scores and their weighted sums.
 
-Arrays are `[..., length, heads, width]`; a mask is True where a query may attend to a key. Nothing
-here knows of parameters: the module can be lifted into a notebook alone.
+What the Transformer uses comes first: arrays are `[..., length, heads, width]`. Recurrent decoders
+have one head, and no axis for it. A mask is True where a query may attend to a key. Nothing here
+knows of parameters: the module can be lifted into a notebook alone.
 """
 
 import jax
@@ -56,6 +57,16 @@ def attention_weights(
     scores = jnp.einsum(
         "...tnh,...snh->...nts", query * scale, key, preferred_element_type=jnp.float32
     )
+    return masked_softmax(scores, mask)
+
+
+def masked_softmax(
+    scores: Float[Array, "*B S"], mask: Bool[Array, "*#B S"]
+) -> Float[Array, "*B S"]:
+    """Computes the softmax of the scores where the mask is True; elsewhere weights are 0.
+
+    Where it is True nowhere all weights are the same, so that nothing becomes NaN.
+    """
     return jax.nn.softmax(jnp.where(mask, scores, jnp.finfo(scores.dtype).min), axis=-1)
 
 
@@ -65,3 +76,61 @@ def attend(
     """Sums the values under the weights: each row of the result is a context."""
     contexts = jnp.matmul(weights.astype(value.dtype), jnp.swapaxes(value, -3, -2))
     return jnp.swapaxes(contexts, -3, -2)
+
+
+# Of recurrent decoders.
+
+
+def additive_scores(
+    query: Float[Array, "*B T A"], key: Float[Array, "*B S A"], vector: Float[Array, " A"]
+) -> Float[Array, "*B T S"]:
+    """Computes e_ts = vᵀ tanh(q_t + k_s) (Bahdanau et al. 2015, appendix A.1.2).
+
+    It is the score "concat" of Luong et al. 2015, equation 8: W [h_t; h_s] is the sum of two
+    products.
+
+    Args:
+      query: W_a s_{t-1}, the projected states of the decoder.
+      key: U_a h_s, the projected annotations.
+      vector: v_a.
+    """
+    hidden = jnp.tanh(query[..., :, None, :] + key[..., None, :, :])
+    # Not a product with a vector: on CPU, what that gives a row depends on its place among the rows.
+    return jnp.sum(hidden * vector, axis=-1, dtype=jnp.float32)
+
+
+def dot_scores(
+    query: Float[Array, "*B T A"], key: Float[Array, "*B S A"]
+) -> Float[Array, "*B T S"]:
+    """Computes e_ts = q_tᵀ k_s (Luong et al. 2015, equation 8, "dot").
+
+    With keys W_a h_s it is the bilinear score, there called "general".
+    """
+    return jnp.einsum("...ta,...sa->...ts", query, key, preferred_element_type=jnp.float32)
+
+
+def window_mask(
+    centre: Float[Array, "*B T"], length: int, half_width: int
+) -> Bool[Array, "*B T S"]:
+    """Lets a query attend to at most `half_width` places from its centre (Luong 2015, section 3.2).
+
+    Args:
+      centre: p_t, a place in the source, counted from 0; it need not be a whole number.
+      length: S, places there are.
+      half_width: D.
+    """
+    return jnp.abs(jnp.arange(length) - centre[..., None]) <= half_width
+
+
+def window_weights(
+    centre: Float[Array, "*B T"], length: int, half_width: int
+) -> Float[Array, "*B T S"]:
+    """Computes exp(-(s - p_t)² / 2σ²) with σ = D / 2 (Luong et al. 2015, equation 10).
+
+    Args:
+      centre: as in `window_mask`.
+      length: as in `window_mask`.
+      half_width: D.
+    """
+    distance = jnp.arange(length) - centre[..., None]
+    return jnp.exp(-2 * (distance / half_width) ** 2)

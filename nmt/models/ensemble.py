@@ -1,13 +1,18 @@
 """Several models as one, for decoding: the mean of their log-probabilities."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
-from nmt.models.transformer import Cache, Constants, Memory, Output
+from nmt.models.layers import Output
+
+Memory: TypeAlias = Any
+Constants: TypeAlias = Any
+Cache: TypeAlias = Any
+"""What a member makes is of its own type."""
 
 
 class MeanOutput(NamedTuple):

@@ -45,7 +45,7 @@ def multiply_int8(
 
 
 def quantize_params(params: Any) -> Any:
-    """Quantises the kernels of a model, and a copy of the table that its output layer shares.
+    """Quantises the kernels of a model, and a copy of the table of its output layer.
 
     Embeddings, biases and layer normalisation stay as they are.
 
@@ -53,8 +53,10 @@ def quantize_params(params: Any) -> Any:
       params: of a model, as Flax lays them out.
 
     Returns:
-      Parameters in which a `scale` stands beside each `kernel`, and beside the target's embedding.
+      Parameters in which a `scale` stands beside each `kernel`, and beside the table of the output
+      layer.
     """
+    table_name = "output_embedding" if "output_embedding" in params else "target_embedding"
 
     def walk(tree: Any, name: str) -> Any:
         if not isinstance(tree, Mapping):
@@ -64,7 +66,7 @@ def quantize_params(params: Any) -> Any:
             axes = (0, 1) if name == "output" else (0,)
             kernel, scale = quantize(jnp.asarray(tree["kernel"]), axes)
             return {**tree, "kernel": kernel, "scale": scale}
-        if name == "target_embedding":
+        if name == table_name:
             table, scale = quantize(jnp.asarray(tree["embedding"]), (1,))
             return {**tree, "int8": table, "scale": scale}
         return {name: walk(branch, name) for name, branch in tree.items()}

@@ -7,17 +7,19 @@ import jax.numpy as jnp
 from flax.core import unfreeze
 from jaxtyping import Array, Float, Int
 
-from nmt.config import TransformerConfig
+from nmt.config import ModelConfig, TransformerConfig
 from nmt.models.ensemble import Ensemble
+from nmt.models.recurrent import Recurrent
 from nmt.models.transformer import Transformer
 
 Params = Any
 """A pytree of parameters, as Flax lays it out."""
 
-SequenceModel = Transformer | Ensemble
+Model = Transformer | Recurrent
+SequenceModel = Model | Ensemble
 
 
-def build(config: TransformerConfig, vocab_sizes: tuple[int, int], shared: bool) -> Transformer:
+def build(config: ModelConfig, vocab_sizes: tuple[int, int], shared: bool) -> Model:
     """Makes the model that a configuration describes; no parameters yet.
 
     Args:
@@ -25,10 +27,11 @@ def build(config: TransformerConfig, vocab_sizes: tuple[int, int], shared: bool)
       vocab_sizes: pieces in the source and the target vocabulary.
       shared: both are one vocabulary with one embedding table.
     """
-    return Transformer(config, *vocab_sizes, shared_embeddings=shared)
+    family: Any = Transformer if isinstance(config, TransformerConfig) else Recurrent
+    return family(config, *vocab_sizes, shared_embeddings=shared)
 
 
-def init_params(model: Transformer, key: jax.Array) -> Params:
+def init_params(model: Model, key: jax.Array) -> Params:
     """Draws a model's parameters; pure, so `jax.eval_shape` of it counts them for nothing."""
     one = jnp.ones((1, 1), jnp.int32)
     zero = jnp.zeros((1, 1), jnp.int32)
@@ -48,9 +51,9 @@ def attention_maps(
     """Runs one teacher-forced pass and returns every attention weight.
 
     Returns:
-      For each kind of attention ("encoder", "decoder" and "cross" for the Transformer) the weights
-      of all layers and heads; each row sums to 1 over the last axis. Of an ensemble, those of its
-      first member.
+      For each kind of attention ("encoder", "decoder" and "cross" for the Transformer, "cross" for
+      a recurrent model that has it) the weights of all layers and heads; each row sums to 1 over
+      the last axis (less under a predicted window). Of an ensemble, those of its first member.
     """
     _, sown = model.apply(
         {"params": params},
@@ -63,6 +66,6 @@ def attention_maps(
         deterministic=True,
         mutable=["attention"],
     )
-    weights = unfreeze(sown["attention"])
+    weights = unfreeze(sown.get("attention", {}))
     weights = weights.get("members_0", weights)  # of an ensemble
     return {kind: jnp.stack(layers) for kind, layers in weights.items()}

@@ -26,8 +26,7 @@ from nmt.decoding.alignment import ALIGNER, Aligner
 from nmt.decoding.translator import Translator
 from nmt.evaluation.alignment import alignment_error_rate
 from nmt.evaluation.metrics import corpus_scores
-from nmt.models.seq2seq import Params, build
-from nmt.models.transformer import Transformer
+from nmt.models.seq2seq import Model, Params, build
 from nmt.progress import progress_bar, say, watched
 from nmt.training.history import History, read_history
 from nmt.training.loss import Sums
@@ -60,7 +59,7 @@ class Run(NamedTuple):
     workdir: Path
     splits: corpora.Splits
     tokenizer: Tokenizer
-    model: Transformer
+    model: Model
     translator: Translator  # without parameters; what it compiles is compiled once
 
 
@@ -108,9 +107,7 @@ def compare_configuration(config: Config, workdir: Path) -> None:
     for field, old, new in differences(checkpoint.read_config(workdir), config):
         say(f"{field}: this run has {old!r}, now given {new!r}")
         more = field == "training.num_steps" and new > old
-        refused |= field not in harmless and not (
-            more and config.optimizer.schedule == "inverse_sqrt"
-        )
+        refused |= field not in harmless and not (more and config.optimizer.schedule != "linear")
     if refused:
         raise InputError(
             f"{workdir / checkpoint.CONFIG}: the run in this folder has another configuration; "
@@ -373,7 +370,7 @@ def finish(run: Run, checkpoints: checkpoint.Checkpoints, progress: Progress) ->
     translator = run.translator.with_params(params)
     texts = translate_all(translator, test.source, "test")  # by each host: none waits for another
     bleu, chrf = corpus_scores(texts, test.target, run.config.data.target_language)
-    gold = corpora.gold_alignments(run.config.data)
+    gold = corpora.gold_alignments(run.config.data) if translator.aligner else None
     if gold is not None:
         translator.aligner, error = align(translator, run.splits, gold)
     summary = {
@@ -388,7 +385,7 @@ def finish(run: Run, checkpoints: checkpoint.Checkpoints, progress: Progress) ->
     if gold is not None:
         summary["alignment_error_rate"] = error
     if parallel.is_first_host():
-        if gold is not None:
+        if gold is not None and translator.aligner is not None:
             aligner = json.dumps(translator.aligner._asdict())
             checkpoint.write_atomic(workdir / ALIGNER, aligner + "\n")
         checkpoint.write_atomic(workdir / TRANSLATIONS, "".join(text + "\n" for text in texts))
@@ -412,8 +409,10 @@ def align(
 
 
 def draw(translator: Translator, sentences: Sequence[str], workdir: Path) -> None:
-    """Draws the learning curve, and the attention of one sentence."""
+    """Draws the learning curve, and the attention of one sentence, if the model has any."""
     figures.learning_curve(read_history(workdir), workdir / "learning_curve.png")
+    if translator.aligner is None:
+        return
     lengths = map(len, translator.tokenizer.encode_source(sentences))
     # A sentence whose picture is neither trivial nor too large to read.
     distance, number = min((abs(length - 16), number) for number, length in enumerate(lengths))

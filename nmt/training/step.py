@@ -10,8 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, UInt32
 
 from nmt.config import TrainingConfig
 from nmt.data.batching import Batch
-from nmt.models.seq2seq import Params, init_params
-from nmt.models.transformer import Transformer
+from nmt.models.seq2seq import Model, Params, init_params
 from nmt.training.loss import Sums, chunked_cross_entropy
 
 
@@ -35,7 +34,7 @@ TrainStep = Callable[..., tuple[TrainState, Metrics]]
 
 
 def init_state(
-    model: Transformer, optimizer: optax.GradientTransformation, key: Key[Array, ""]
+    model: Model, optimizer: optax.GradientTransformation, key: Key[Array, ""]
 ) -> TrainState:
     """Draws parameters; a function of the key alone."""
     params_key, key = jax.random.split(key)
@@ -44,7 +43,7 @@ def init_state(
 
 
 def make_train_step(
-    model: Transformer, optimizer: optax.GradientTransformation, config: TrainingConfig
+    model: Model, optimizer: optax.GradientTransformation, config: TrainingConfig
 ) -> TrainStep:
     """Makes train_step(state, batch, *, axis_name=None) -> (state, metrics).
 
@@ -92,7 +91,7 @@ def make_train_step(
     return train_step
 
 
-def make_eval_step(model: Transformer) -> Callable[..., Sums]:
+def make_eval_step(model: Model) -> Callable[..., Sums]:
     """Makes eval_step(params, batch, *, axis_name=None) -> sums, without smoothing or dropout."""
 
     def eval_step(params: Params, batch: Batch, *, axis_name: str | None = None) -> Sums:
@@ -108,7 +107,7 @@ def labels(batch: Batch) -> tuple[Int[Array, "B T"], Bool[Array, "B T"]]:
     return jnp.asarray(batch.labels), jnp.asarray(batch.target_segments) != 0
 
 
-def apply(model: Transformer, params: Params, batch: Batch, **kwargs: Any) -> Any:
+def apply(model: Model, params: Params, batch: Batch, **kwargs: Any) -> Any:
     """Runs a teacher-forced pass over a batch; returns what `model.apply` does: the output."""
     return model.apply(
         {"params": params},

@@ -43,7 +43,7 @@ def tiny():
     return make(TINY, True)
 
 
-def make(config: TransformerConfig, shared: bool):
+def make(config, shared: bool):
     """A model, and parameters of which none is 0 or 1 as biases and scales are at first."""
     vocab_sizes = (TARGET_VOCAB if shared else SOURCE_VOCAB, TARGET_VOCAB)
     model = build(config, vocab_sizes, shared)
@@ -434,7 +434,7 @@ BASE = TransformerConfig()
 BIG = dataclasses.replace(BASE, emb_dim=1024, mlp_dim=4096, num_heads=16)
 
 
-def num_parameters(config: TransformerConfig, vocab_sizes: tuple[int, int], shared: bool) -> int:
+def num_parameters(config, vocab_sizes: tuple[int, int], shared: bool) -> int:
     shapes = jax.eval_shape(
         partial(init_params, build(config, vocab_sizes, shared)), jax.random.key(0)
     )

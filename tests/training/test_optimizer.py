@@ -45,8 +45,14 @@ def test_linear_rate_falls_in_a_line_to_zero_after_the_last_step():
     np.testing.assert_allclose(rates, np.linspace(0.02, 0, 92), atol=1e-8)
 
 
+def test_constant_rate_stays_at_its_peak():
+    config = make_config(100, learning_rate=0.02, warmup_steps=10, schedule="constant")
+    rates = np.array([make_schedule(config)(count) for count in range(100)])
+    np.testing.assert_allclose(rates, 0.02 * np.minimum(np.arange(1, 101) / 10, 1), rtol=1e-5)
+
+
 def test_warm_up_of_all_steps_is_possible():
-    for kind in ("inverse_sqrt", "linear"):
+    for kind in ("inverse_sqrt", "linear", "constant"):
         config = make_config(10, learning_rate=1.0, warmup_steps=10, schedule=kind)
         rates = [float(make_schedule(config)(count)) for count in range(10)]
         np.testing.assert_allclose(rates, np.arange(1, 11) / 10, rtol=1e-6)
@@ -87,6 +93,25 @@ def test_updates_are_adams_with_the_decay_outside_of_the_moments(decay):
         expected = -rate * (adam + decay * params)
         np.testing.assert_allclose(change, expected, rtol=1e-4)
         params = params + expected
+
+
+def test_updates_are_adadeltas():
+    config = make_config(
+        algorithm="adadelta",
+        schedule="constant",
+        warmup_steps=1,
+        learning_rate=1.0,
+        beta2=0.95,
+        epsilon=1e-6,
+    )
+    gradients = [np.array([0.5, -2.0]), np.array([1.0, 1.0]), np.array([-0.1, 0.3])]
+    found = updates(config, [jnp.asarray(g, jnp.float32) for g in gradients])
+    squares = changes = np.zeros(2)
+    for gradient, change in zip(gradients, found, strict=True):  # Zeiler 2012, algorithm 1
+        squares = 0.95 * squares + 0.05 * gradient**2
+        expected = -np.sqrt(changes + 1e-6) / np.sqrt(squares + 1e-6) * gradient
+        changes = 0.95 * changes + 0.05 * expected**2
+        np.testing.assert_allclose(change, expected, rtol=1e-4)
 
 
 def test_gradients_are_clipped_by_their_global_norm():

@@ -1,0 +1,47 @@
+"""Luong et al. 2015: WMT14 English to German, local-p attention with the score "general".
+
+Section 4.1: vocabularies of 50,000, sentences of up to 50, four layers of 1,000, batches of 128,
+dropout 0.2, gradients clipped to a norm of 5, windows of 10 places on either side. Adam takes the
+place of the paper's gradient descent. The paper's other models (Table 1) are differences in one
+field: `window=None` is global attention, `attention=None` the model without.
+"""
+
+from nmt.config import (
+    Config,
+    DataConfig,
+    OptimizerConfig,
+    RecurrentConfig,
+    TokenizerConfig,
+    TrainingConfig,
+)
+
+config = Config(
+    data=DataConfig(
+        source_language="en",
+        target_language="de",
+        tfds_name="wmt14_translate/de-en",
+        max_source_length=50,
+        max_target_length=50,
+    ),
+    tokenizer=TokenizerConfig(vocab_size=50_000, shared=False),
+    model=RecurrentConfig(
+        cell="lstm",
+        emb_dim=1000,
+        num_layers=4,
+        reading="backward",
+        decoder="luong",
+        attention="general",
+        window="predictive",
+        readout_dim=None,
+        dropout_rate=0.2,
+    ),
+    optimizer=OptimizerConfig(learning_rate=1e-3, clip_norm=5.0),
+    # 12 epochs of 4.5 million pairs.
+    training=TrainingConfig(
+        num_steps=400_000,
+        batch_tokens=128 * 50,
+        label_smoothing=0.0,
+        eval_every_steps=10_000,
+        save_every_steps=1000,
+    ),
+)

@@ -1,0 +1,27 @@
+"""Sutskever et al. 2014: WMT14 English to French by four layers of LSTMs that read backward.
+
+Section 3.4: layers and embeddings of 1,000, gradients clipped to a norm of 5, beam 12. Adam takes
+the place of the paper's gradient descent; a vocabulary of pieces that of 160,000 and 80,000 words.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from nmt.config import DecodingConfig, OptimizerConfig, RecurrentConfig, load_config
+
+base = load_config(Path(__file__).with_name("wmt14_en_fr_rnnsearch.py"))
+config = replace(
+    base,
+    model=RecurrentConfig(
+        cell="lstm",
+        emb_dim=1000,
+        num_layers=4,
+        reading="backward",
+        decoder="luong",
+        attention=None,
+        readout_dim=None,
+    ),
+    optimizer=OptimizerConfig(learning_rate=1e-3, clip_norm=5.0),
+    training=replace(base.training, batch_tokens=128 * 50),
+    decoding=DecodingConfig(beam_size=12),
+)

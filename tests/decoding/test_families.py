@@ -1,0 +1,156 @@
+"""What a translator promises holds for every family of models, and for several together."""
+
+from dataclasses import replace
+from functools import cache
+
+import jax
+import numpy as np
+import pytest
+from test_translator import CONFIG, SENTENCES, teacher_forced
+
+import nmt
+from nmt.config import ModelConfig, RecurrentConfig
+from nmt.data import tokenizer
+from nmt.data.corpora import load_corpus
+from nmt.data.tokenizer import Tokenizer
+from nmt.models.quantization import cast_params, quantize_params
+from nmt.models.seq2seq import build, init_params
+
+RNNSEARCH = RecurrentConfig(
+    emb_dim=16, hidden_dim=24, encoder_dim=12, attention_dim=16, readout_dim=16
+)
+LUONG = replace(
+    RNNSEARCH,
+    cell="lstm",
+    num_layers=2,
+    encoder_dim=24,
+    reading="backward",
+    decoder="luong",
+    attention="general",
+    window="predictive",
+    window_size=3,
+)
+FAMILIES = {
+    "RNNsearch": RNNSEARCH,
+    "RNNencdec": replace(RNNSEARCH, attention=None),
+    "Luong": LUONG,
+    "Transformer": CONFIG.model,
+}
+
+
+@cache
+def vocabulary() -> Tokenizer:
+    return tokenizer.train(CONFIG.tokenizer, *load_corpus(CONFIG.data).train)
+
+
+@cache
+def make(config: ModelConfig) -> nmt.Translator:
+    """Of parameters that are far from zero, so that no two pieces are equally likely."""
+    model = build(config, vocabulary().vocab_sizes, vocabulary().shared)
+    params = jax.tree.map(lambda x: 3 * x, init_params(model, jax.random.key(0)))
+    return nmt.Translator(
+        model, jax.device_get(params), vocabulary(), replace(CONFIG, model=config)
+    )
+
+
+@pytest.fixture(params=FAMILIES.values(), ids=FAMILIES.keys())
+def translator(request) -> nmt.Translator:
+    return make(request.param)
+
+
+OPTIONS = {
+    "greedy": {"beam_size": 1},
+    "beam": {"n_best": 3},
+    "samples": {"samples": 2},
+    "required": {"required": [["casa"]] * 2 * len(SENTENCES)},
+}
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
+def test_company_and_order_change_no_bit(translator, options):
+    together = translator.translate(SENTENCES * 2, **options)
+    assert len({t.text for t in together}) > 2
+    for number, sentence in enumerate(SENTENCES):
+        own = {**options, "required": [["casa"]]} if "required" in options else options
+        (alone,) = translator.translate([sentence], **own)
+        assert alone == together[number] == together[number + len(SENTENCES)]
+    assert translator.translate((SENTENCES * 2)[::-1], **options) == together[::-1]
+
+
+def test_scores_are_those_of_teacher_forcing_in_every_shape(translator):
+    found = translator.translate(SENTENCES[:1])[0]
+    ids = translator.tokenizer.encode_source(SENTENCES[:1])[0]
+    target = [*translator.tokenizer.target.piece_to_id(list(found.tokens)), vocabulary().eos_id]
+    if len(target) < len(found.token_log_probs):
+        pytest.fail("a piece is missing")
+    arrays = [
+        np.pad(row, (0, 114 - len(row)))[None]
+        for side in (ids, [vocabulary().bos_id, *target[:-1]])
+        for row in (np.array(side), np.ones(len(side), int), np.arange(len(side)))
+    ]
+    log_probs = teacher_forced(translator.model, jax.device_get(translator.params), *arrays)[0]
+    forced = [float(log_probs[t, piece]) for t, piece in enumerate(target)]
+    np.testing.assert_allclose(found.token_log_probs, forced, atol=1e-4)
+    for shape in ({"one_row": True}, {"bucket": 64}):
+        (other,) = translator.translate(SENTENCES[:1], **shape)
+        assert other.tokens == found.tokens
+        assert other.score == pytest.approx(found.score, abs=1e-4)
+    (scored,) = translator.score([(SENTENCES[0], found.text)])
+    if scored.tokens == found.tokens:  # else the vocabulary cuts the text in another way
+        np.testing.assert_allclose(scored.token_log_probs, forced, atol=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "int8"])
+def test_company_changes_no_bit_in_any_precision(translator, precision):
+    model_config, params = translator.config.model, jax.device_get(translator.params)
+    if precision == "bfloat16":
+        model_config = replace(model_config, compute_dtype="bfloat16")
+        params = cast_params(params, precision)
+    else:
+        params = quantize_params(params)
+    model = build(model_config, vocabulary().vocab_sizes, vocabulary().shared)
+    own = nmt.Translator(model, params, vocabulary(), replace(CONFIG, model=model_config))
+    together = own.translate(SENTENCES, beam_size=2)
+    assert together == [own.translate([s], beam_size=2)[0] for s in SENTENCES]
+
+
+def test_models_of_all_families_are_an_ensemble():
+    members = [make(config) for config in FAMILIES.values()]
+    together = nmt.ensemble(members)
+    (found,) = together.translate(SENTENCES[:1])
+    assert found == together.translate(SENTENCES[:3])[0]
+    pair = SENTENCES[0], "O menino dorme."
+    (scored,) = together.score([pair], length_penalty=0.0)
+    alone = [member.score([pair])[0].token_log_probs for member in members]
+    # The geometric mean of the members, which sums to less than 1 before it is renormalised.
+    assert (np.array(scored.token_log_probs) >= np.mean(alone, axis=0) - 1e-4).all()
+
+
+def test_alignments_are_of_models_that_have_attention(translator):
+    pairs = [(s, "O menino dorme.") for s in SENTENCES]
+    if translator.config.model.num_cross_attentions != (0, 0):
+        links = translator.align(pairs)
+        assert [len(own) for own in links] == [3, 0, 3, 3, 0, 3]
+        assert links == [translator.align([pair])[0] for pair in pairs]
+        (found,) = translator.translate(SENTENCES[:1], alignments=True, attention=True)
+        layers, heads = translator.config.model.num_cross_attentions
+        assert found.attention.weights.shape[:2] == (layers, heads)
+        return
+    for refused in (
+        lambda: translator.align(pairs),
+        lambda: translator.attentions(pairs),
+        lambda: translator.translate(SENTENCES, alignments=True),
+        lambda: translator.translate(SENTENCES, attention=True),
+        lambda: translator.translate_lines(SENTENCES, alignments=True),
+    ):
+        with pytest.raises(ValueError, match="the model has no attention"):
+            refused()
+
+
+def test_compiled_shapes_are_those_declared(translator):
+    own = nmt.Translator(translator.model, translator.params, vocabulary(), translator.config)
+    shapes = own.warm_up(beam_size=2)
+    compiled = len(own.compiled)
+    assert compiled == len(shapes)
+    own.translate(SENTENCES, beam_size=2)
+    assert len(own.compiled) == compiled
