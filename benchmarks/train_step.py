@@ -1,4 +1,7 @@
-"""Training throughput beside PyTorch's `nn.Transformer`: the whole step, on the same sentences.
+"""Training throughput beside PyTorch: the whole step, on the same sentences.
+
+Its peers are `nn.Transformer`, and of the recurrent models `nn.GRU` and `nn.LSTM` with the same
+attention written plainly.
 
     pip install torch==2.13.0
     GLIBC_TUNABLES=glibc.malloc.hugetlb=1 python benchmarks/train_step.py --data data/multi30k
@@ -31,7 +34,7 @@ import numpy as np
 import tyro
 
 from nmt import parallel
-from nmt.config import Config, DataConfig, TrainingConfig, TransformerConfig
+from nmt.config import Config, DataConfig, RecurrentConfig, TrainingConfig, TransformerConfig
 from nmt.data import corpora, pipeline, tokenizer
 from nmt.data.batching import Batch, bucket, first_fit_decreasing, pack, select
 from nmt.models.attention import sinusoidal_positions
@@ -42,12 +45,32 @@ from nmt.training.step import init_state, make_train_step
 try:
     import torch
     import torch.nn.functional as F  # noqa: N812
+    import torch_recurrent
 except ImportError:
     torch = None
 
 MODELS = {
     "d256": TransformerConfig(emb_dim=256, num_layers=3, num_heads=4, mlp_dim=1024),
     "base": TransformerConfig(),
+    "rnnsearch": RecurrentConfig(
+        emb_dim=256,
+        hidden_dim=512,
+        encoder_dim=256,
+        attention_dim=256,
+        readout_dim=256,
+        dropout_rate=0.1,
+    ),
+    "luong": RecurrentConfig(
+        cell="lstm",
+        emb_dim=256,
+        hidden_dim=512,
+        num_layers=2,
+        reading="forward",
+        decoder="luong",
+        attention="general",
+        readout_dim=None,
+        dropout_rate=0.1,
+    ),
 }
 ROW_LENGTH = 64  # of packed rows, on either side
 
@@ -61,7 +84,7 @@ class Options:
     # Source and target language of --data.
     languages: tuple[str, str] = ("de", "en")
     # Models to measure.
-    models: tuple[Literal["d256", "base"], ...] = ("d256", "base")
+    models: tuple[Literal["d256", "base", "rnnsearch", "luong"], ...] = tuple(MODELS)
     # Turns that a contender takes, after one over all batches that does not count.
     rounds: int = 5
     # Packed batches in a turn.
@@ -182,13 +205,13 @@ def torch_steps(
     config: Config, vocabulary: tokenizer.Tokenizer, batches: list[Batch]
 ) -> Callable[[slice], None]:
     """Steps with fused Adam, and autocast where the precision is bfloat16."""
+    if isinstance(config.model, RecurrentConfig):
+        return torch_recurrent_steps(config, vocabulary, batches)
     device, model = torch_device(), config.model
     transformer, embedding = torch_model(model, vocabulary.vocab_sizes[1], device)
     parameters = [*transformer.parameters(), *embedding.parameters()]
-    optimizer = torch.optim.Adam(parameters, 1e-4, betas=(0.9, 0.98), eps=1e-9, fused=True)
     sinusoids = np.array(sinusoidal_positions(jnp.arange(ROW_LENGTH), model.emb_dim))
     sinusoids = torch.from_numpy(sinusoids).to(device)
-    tensors = [Batch(*(torch.from_numpy(x).to(device).long() for x in batch)) for batch in batches]
 
     def embed(ids: Any) -> Any:
         x = embedding(ids) * model.emb_dim**0.5 + sinusoids[: ids.shape[1]]
@@ -211,10 +234,33 @@ def torch_steps(
             label_smoothing=config.training.label_smoothing,
         )
 
+    return torch_takes(loss, parameters, config, batches)
+
+
+def torch_recurrent_steps(
+    config: Config, vocabulary: tokenizer.Tokenizer, batches: list[Batch]
+) -> Callable[[slice], None]:
+    """The same of a recurrent model."""
+    model = torch_recurrent.Recurrent(config.model, vocabulary.vocab_sizes[1]).to(torch_device())
+
+    def loss(batch: Batch) -> Any:
+        return model.loss(batch, config.training.label_smoothing, vocabulary.pad_id)
+
+    return torch_takes(loss, list(model.parameters()), config, batches)
+
+
+def torch_takes(
+    loss: Callable[[Batch], Any], parameters: list[Any], config: Config, batches: list[Batch]
+) -> Callable[[slice], None]:
+    """Makes the function that takes a step for each batch of a part."""
+    device, bfloat16 = torch_device(), config.model.compute_dtype == "bfloat16"
+    optimizer = torch.optim.Adam(parameters, 1e-4, betas=(0.9, 0.98), eps=1e-9, fused=True)
+    tensors = [Batch(*(torch.from_numpy(x).to(device).long() for x in batch)) for batch in batches]
+
     def take(part: slice) -> None:
         for batch in tensors[part]:
             optimizer.zero_grad()
-            with torch.autocast(device, torch.bfloat16, enabled=model.compute_dtype == "bfloat16"):
+            with torch.autocast(device, torch.bfloat16, enabled=bfloat16):
                 mean = loss(batch)
             mean.backward()
             optimizer.step()
@@ -259,9 +305,11 @@ def measure(
     rates: dict[str, float],
 ) -> list[Result]:
     """Lets the contenders take turns; keeps the best rates of matrix multiplication in `rates`."""
-    ways = [("nmt", "packed", "float32"), ("nmt", "padded", "float32")]
+    recurrent = isinstance(MODELS[name], RecurrentConfig)
+    own = ["padded"] if recurrent else ["packed", "padded"]
+    ways = [("nmt", layout, "float32") for layout in own]
     if options.bfloat16:
-        ways.append(("nmt", "packed", "bfloat16"))
+        ways.append(("nmt", own[0], "bfloat16"))
     if torch is not None:
         ways += [("PyTorch", layout, "float32") for layout in ("bucketed", "padded")]
         ways.append(("PyTorch", "bucketed", "bfloat16"))
@@ -273,7 +321,8 @@ def measure(
         take(slice(None))  # compiles all shapes
         contenders.append((take, batches))
         fill = num_tokens(batches) / sum(batch.labels.size for batch in batches)
-        flops = sum(train_flops(model, vocabulary.vocab_sizes[1], batch) for batch in batches)
+        count = recurrent_flops if recurrent else train_flops
+        flops = sum(count(model, vocabulary.vocab_sizes[1], batch) for batch in batches)
         flops_per_token = flops / num_tokens(batches)
         results.append(Result(name, framework, layout, precision, fill, flops_per_token, []))
     for start in range(options.rounds):
@@ -305,6 +354,26 @@ def train_flops(config: TransformerConfig, vocab_size: int, batch: Batch) -> int
     (rows, s), t = batch.source.shape, batch.labels.shape[1]
     source = layers * (6 * d * d + 2 * d * config.mlp_dim + 2 * s * d)
     target = layers * (6 * d * d + 2 * d * config.mlp_dim + 2 * (s + t) * d) + d * vocab_size
+    return 6 * rows * (s * source + t * target)
+
+
+def recurrent_flops(config: RecurrentConfig, vocab_size: int, batch: Batch) -> int:
+    """Counts a step's products as `train_flops` does; tanh and the like do not count."""
+    (rows, s), t = batch.source.shape, batch.labels.shape[1]
+    gates = 3 if config.cell == "gru" else 4
+    width, annotation = config.hidden_dim, config.annotation_dim
+    size = config.encoder_dim or width
+    inside, readout = config.attention_dim or width, config.readout_dim or width
+    luong = config.decoder == "luong"
+    query = width * inside if config.attention == "additive" else 0
+    source, target = annotation * inside, query + s * (inside + annotation) + readout * vocab_size
+    below = [config.emb_dim, *[annotation] * (config.num_layers - 1)]
+    source += sum(len(config.directions) * gates * size * (b + size) for b in below)
+    below = [config.emb_dim, *[width] * (config.num_layers - 1)]
+    target += sum(gates * width * (b + width) for b in below)
+    target += gates * width * (readout if luong else annotation)
+    target += (annotation + width) * readout if luong else 0
+    target += 0 if luong else 2 * readout * (width + config.emb_dim + annotation)
     return 6 * rows * (s * source + t * target)
 
 
@@ -341,7 +410,7 @@ def table(results: list[Result], rates: dict[str, float]) -> Iterator[str]:
     for precision, rate in rates.items():
         yield f"matrix products, {precision}: {rate / 1e9:,.0f} GFLOP/s"
     yield (
-        f"\n{'':5} {'':8} {'':9} {'':9} {'fill':>4} {'tokens/s':>9} {'x PyTorch float32':>18} "
+        f"\n{'':9} {'':8} {'':9} {'':9} {'fill':>4} {'tokens/s':>9} {'x PyTorch float32':>18} "
         f"{'x PyTorch best':>18} {'GFLOP/s':>8} {'of rate':>7}"
     )
     for r in results:
@@ -349,12 +418,13 @@ def table(results: list[Result], rates: dict[str, float]) -> Iterator[str]:
             peer
             for peer in results
             if (peer.framework, peer.model) == ("PyTorch", r.model)
+            # In the same arrays; in its best ones where nmt's are packed.
             and (peer.layout == "padded") == (r.layout == "padded")
         ]
         best = max(peers, key=lambda peer: median(peer.tokens_per_second), default=None)
         flops = median(r.tokens_per_second) * r.flops_per_token
         yield (
-            f"{r.model:5} {r.framework:8} {r.layout:9} {r.precision:9} {r.fill:4.2f} "
+            f"{r.model:9} {r.framework:8} {r.layout:9} {r.precision:9} {r.fill:4.2f} "
             f"{median(r.tokens_per_second):9,.0f} {ratio(r, peers[0] if peers else None):>18} "
             f"{ratio(r, best):>18} {flops / 1e9:8,.0f} {flops / rates[r.precision]:7.0%}"
         )

@@ -15,5 +15,5 @@ config = replace(
     optimizer=OptimizerConfig(
         learning_rate=3e-3, warmup_steps=200, schedule="linear", clip_norm=1.0
     ),
-    training=replace(base.training, num_steps=3000, eval_every_steps=1000, save_every_steps=500),
+    training=replace(base.training, num_steps=2400, eval_every_steps=800, save_every_steps=400),
 )

@@ -283,16 +283,16 @@ def test_a_recurrent_model_trains_in_buckets(tmp_path, monkeypatch, capsys, capl
     config = replace(RECURRENT, training=replace(CONFIG.training, micro_batches=3))
     with jax.log_compiles():
         train(config, tmp_path / "alone")
-    # 512 // 16 = 32 rows, 16 and 8, filled up for 8 devices of 3 micro-batches.
-    shapes = [(48, 16, 16), (24, 32, 32), (24, 64, 64)]
-    assert f"training compiles at most 3 shape(s): {shapes}" in capsys.readouterr().err
-    assert met == set(shapes)
+    # 512 // 8 = 64 rows, 42, 32, …, filled up for 8 devices of 3 micro-batches.
+    shapes = [(72, 8, 8), (48, 12, 12), (48, 16, 16), *((24, n, n) for n in (24, 32, 48, 64))]
+    assert f"training compiles at most 7 shape(s): {shapes}" in capsys.readouterr().err
+    assert met <= set(shapes)
     # pmap drops names: the step is known by its first argument, the number of steps taken.
     compiled = [
         re.match(r"Compiling jit\(_fun\) .*? types \(ShapedArray\(int32\[\]\)", m)
         for m in caplog.messages
     ]
-    assert len(list(filter(None, compiled))) == 3
+    assert len(list(filter(None, compiled))) == len(met) > 3
     train_twice(config, tmp_path / "interrupted", at=7)
     assert list(differences(tmp_path / "alone", tmp_path / "interrupted")) == []
 

@@ -112,7 +112,7 @@ def bucket_length(length: int, smallest: int = 16) -> int:
 
 
 def bucket_shapes(
-    source_length: int, target_length: int, batch_tokens: int
+    source_length: int, target_length: int, batch_tokens: int, *, fine: bool = False
 ) -> dict[int, tuple[int, int, int]]:
     """Returns the (rows, S, T) of the batches of each bucket, the shortest first.
 
@@ -120,12 +120,18 @@ def bucket_shapes(
       source_length: the longest source, which bounds S.
       target_length: the longest target, which bounds T.
       batch_tokens: target positions of a batch, if a row leaves the choice.
+      fine: buckets of 8, 12, 16, 24, 32, 48, … in place of 16, 32, 64, …: less padding for more
+        shapes.
     """
-    shapes, length = {}, 0
-    while length < max(source_length, target_length):
-        length = bucket_length(length + 1)
+    shapes: dict[int, tuple[int, int, int]] = {}
+    longest = max(source_length, target_length)
+    for length in (
+        n << k for k in range(longest.bit_length()) for n in ((8, 12) if fine else (16,))
+    ):
         width = min(length, target_length)
         shapes[length] = max(1, batch_tokens // width), min(length, source_length), width
+        if length >= longest:
+            break
     return shapes
 
 
@@ -138,6 +144,7 @@ def bucket(
     *,
     pad_id: int,
     bos_id: int,
+    fine: bool = False,
 ) -> Iterator[Batch]:
     """Sorts pairs into batches of one pair a row, all rows of a batch of similar length.
 
@@ -152,10 +159,11 @@ def bucket(
       batch_tokens: target positions of a batch; see `bucket_shapes`.
       pad_id: fills the empty places.
       bos_id: begins each target in `decoder_input`.
+      fine: see `bucket_shapes`.
     """
-    shapes = bucket_shapes(source_length, target_length, batch_tokens)
-    longest = np.maximum(sources.lengths, targets.lengths)
-    buckets = np.array([bucket_length(length) for length in longest.tolist()], np.int64)
+    shapes = bucket_shapes(source_length, target_length, batch_tokens, fine=fine)
+    lengths = np.array([*shapes])
+    buckets = lengths[np.searchsorted(lengths, np.maximum(sources.lengths, targets.lengths))]
     order = np.argsort(-buckets, kind="stable")
     while len(order):
         num_rows, source_width, target_width = shapes[int(buckets[order[0]])]

@@ -90,7 +90,7 @@ def training_shapes(config: Config, packable: bool) -> list[tuple[int, int, int]
     lengths = data.max_source_length, data.max_target_length
     if packable:
         return [(batch_tokens // data.max_target_length, *lengths)]
-    return list(bucket_shapes(*lengths, batch_tokens).values())
+    return list(bucket_shapes(*lengths, batch_tokens, fine=True).values())
 
 
 def window_blocks(
@@ -121,7 +121,8 @@ def window_blocks(
         rows = pack(sources, targets, *lengths, **ids)
         blocks = [Batch(*row) for row in zip(*(x[:, None] for x in rows), strict=True)]
     else:
-        blocks = list(bucket(sources, targets, *lengths, config.training.batch_tokens, **ids))
+        batch_tokens = config.training.batch_tokens
+        blocks = list(bucket(sources, targets, *lengths, batch_tokens, **ids, fine=True))
     turns: list[int] = random.permutation(len(blocks)).tolist()
     if epoch == window == 0:  # a block of each shape first: one too large for the memory fails now
         first = {blocks[i].source.shape: i for i in reversed(turns)}.values()

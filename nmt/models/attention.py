@@ -95,7 +95,7 @@ def additive_scores(
       vector: v_a.
     """
     hidden = jnp.tanh(query[..., :, None, :] + key[..., None, :, :])
-    # Not a product with a vector: on CPU, what that gives a row depends on its place among the rows.
+    # Not a product with a vector: on CPU, what a row gets of that depends on its place among them.
     return jnp.sum(hidden * vector, axis=-1, dtype=jnp.float32)
 
 

@@ -185,23 +185,33 @@ def test_bucket_shapes_end_at_the_longest_of_either_side():
     assert bucket_shapes(16, 16, 64) == {16: (4, 16, 16)}
     assert bucket_shapes(20, 32, 64) == {16: (4, 16, 16), 32: (2, 20, 32)}
     assert bucket_shapes(9, 12, 64) == {16: (5, 9, 12)}
+    assert bucket_shapes(20, 40, 96, fine=True) == {
+        8: (12, 8, 8),
+        12: (8, 12, 12),
+        16: (6, 16, 16),
+        24: (4, 20, 24),
+        32: (3, 20, 32),
+        48: (2, 20, 40),
+    }
+    assert [*bucket_shapes(12, 9, 64, fine=True)] == [8, 12]
     assert bucket_shapes(40, 40, 16) == {16: (1, 16, 16), 32: (1, 32, 32), 64: (1, 40, 40)}
 
 
+@pytest.mark.parametrize("fine", [False, True])
 @pytest.mark.parametrize("seed", range(5))
-def test_buckets_hold_every_pair_once_in_rows_of_its_own(seed):
+def test_buckets_hold_every_pair_once_in_rows_of_its_own(seed, fine):
     rng = np.random.default_rng(seed)
     pairs = random_pairs(rng, 100, 70, 50)
     sources, targets = (ragged([pair[side] for pair in pairs]) for side in (0, 1))
-    batches = list(bucket(sources, targets, 70, 50, 256, **IDS))
-    shapes = {shape: length for length, shape in bucket_shapes(70, 50, 256).items()}
+    batches = list(bucket(sources, targets, 70, 50, 256, **IDS, fine=fine))
+    shapes = bucket_shapes(70, 50, 256, fine=fine)
     longest = []
     for batch in batches:
         assert max(batch.source_segments.max(), batch.target_segments.max()) == 1
         lengths = np.maximum(*(x.sum(1) for x in (batch.source_segments, batch.target_segments)))
-        buckets = [bucket_length(n) for n in lengths[lengths > 0].tolist()]
+        buckets = [min(b for b in shapes if b >= n) for n in lengths[lengths > 0].tolist()]
         # The first row needs the batch's shape; later ones may be shorter.
-        assert buckets[0] == shapes[*batch.source.shape, batch.labels.shape[1]]
+        assert shapes[buckets[0]] == (*batch.source.shape, batch.labels.shape[1])
         longest += buckets
     assert longest == sorted(longest, reverse=True)
     assert all(batch.target_segments.any(1).all() for batch in batches[:-1])
