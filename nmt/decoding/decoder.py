@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 from jaxtyping import Array, ArrayLike, Float, Int
 
 from nmt.config import EXTRA_TARGET_LENGTH
@@ -206,6 +207,48 @@ def cross_attention(
     """
     maps = attention_maps(model, params, *teacher_forced(ids, source, target))
     return jnp.moveaxis(maps["cross"], 1, 0)
+
+
+def saliency(
+    model: SequenceModel,
+    ids: Ids,
+    params: Params,
+    source: Int[Array, "B S"],
+    target: Int[Array, "B T"],
+) -> Float[Array, "B 1 1 T S"]:
+    """Computes |x_s · ∂ log p(y_t | y_<t, x) / ∂ x_s|, x_s the embedding of a source piece.
+
+    To first order that is how much the choice of y_t would change were x_s scaled (Ding et al.
+    2019, https://aclanthology.org/W19-5201, without its smoothing). It says of any model what
+    `cross_attention` says of one that attends: each row is divided by its sum.
+
+    Args:
+      model: as in `search`.
+      ids: as in `search`.
+      params: as in `search`.
+      source: as in `search`.
+      target: as in `force`.
+    """
+
+    def of_sentence(pair: tuple[Int[Array, " S"], Int[Array, " T"]]) -> Float[Array, "T S"]:
+        arrays = teacher_forced(ids, *(side[None] for side in pair))
+
+        def log_probs(factors: Float[Array, " S"]) -> Float[Array, " T"]:
+            def scaled(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+                y = call(*args, **kwargs)
+                embeds = isinstance(context.module, nn.Embed) and context.method_name == "__call__"
+                return y * factors[:, None] if embeds and args[0] is arrays[0] else y
+
+            with nn.intercept_methods(scaled):
+                output: Any = model.apply({"params": params}, *arrays, deterministic=True)
+            pieces = jnp.maximum(pair[1], 0)[:, None]
+            return jnp.take_along_axis(jax.nn.log_softmax(output.logits[0]), pieces, axis=1)[:, 0]
+
+        return jnp.abs(jax.jacrev(log_probs)(jnp.ones(source.shape[1])))
+
+    found = jax.lax.map(of_sentence, (source, target))
+    found = found / jnp.maximum(found.sum(-1, keepdims=True), jnp.finfo(jnp.float32).tiny)
+    return found[:, None, None]
 
 
 def teacher_forced(

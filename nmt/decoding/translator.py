@@ -186,17 +186,21 @@ class Translator:
         self,
         pairs: Sequence[tuple[str, str]],
         words: Callable[[str], list[Span]] = whitespace_words,
+        *,
+        by: Literal["attention", "saliency"] = "attention",
     ) -> list[PieceAttention]:
         """Returns where the pieces of given translations look.
 
         Args:
           pairs: source and target sentences.
           words: finds the words of a sentence.
+          by: cross-attention of all layers and heads, or, of any model, one map of what each choice
+            depends on; see `nmt.decoding.decoder.saliency`.
 
         Raises:
           ValueError: as `score` does, or the model has no attention.
         """
-        found = dict(self._attentions(pairs, words))
+        found = dict(self._attentions(pairs, words, by))
         return [found[number] for number in range(len(pairs))]
 
     def _align(self, attention: PieceAttention) -> tuple[Link, ...]:
@@ -208,13 +212,18 @@ class Translator:
             raise ValueError("the model has no attention, so that it aligns no words")
 
     def _attentions(
-        self, pairs: Sequence[tuple[str, str]], words: Callable[[str], list[Span]]
+        self,
+        pairs: Sequence[tuple[str, str]],
+        words: Callable[[str], list[Span]],
+        by: str = "attention",
     ) -> Iterator[tuple[int, PieceAttention]]:
         """Yields the number of a pair and where its pieces look, batch by batch."""
-        self._expect_attention()
+        if by == "attention":
+            self._expect_attention()
         requests = self._forced(pairs)
         for batch in self._batches(requests, SearchOptions()):
-            weights = self._run("attend", batch.source, batch.phrases, Values())
+            name = "attend" if by == "attention" else "saliency"
+            weights = self._run(name, batch.source, batch.phrases, Values())
             for row, number in enumerate(batch.numbers):
                 size = len(requests[number].prefix), len(requests[number].source)
                 target = clean(pairs[number][1])
@@ -380,6 +389,14 @@ class Translator:
         del values
         assert phrases.prefix is not None
         return decoder.cross_attention(self.model, self._ids, params, source, phrases.prefix)
+
+    def saliency(
+        self, params: Params, source: Int[Array, "B S"], phrases: Phrases, values: Values
+    ) -> Float[Array, "B 1 1 T S"]:
+        """Finds what whole targets depend on; see `nmt.decoding.decoder.saliency`."""
+        del values
+        assert phrases.prefix is not None
+        return decoder.saliency(self.model, self._ids, params, source, phrases.prefix)
 
     def shapes(self, **options: Any) -> list[tuple[int, int]]:
         """The (rows, source length) of every bucket: all shapes that translating may compile."""

@@ -3,7 +3,9 @@
 from dataclasses import replace
 from functools import cache
 
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from test_translator import CONFIG, SENTENCES, teacher_forced
@@ -154,3 +156,40 @@ def test_compiled_shapes_are_those_declared(translator):
     assert compiled == len(shapes)
     own.translate(SENTENCES, beam_size=2)
     assert len(own.compiled) == compiled
+
+
+def test_saliency_is_the_change_that_scaling_an_embedding_makes(translator):
+    pair = "I know the boys.", "O menino dorme."
+    (found,) = translator.attentions([pair], by="saliency")
+    ids = [side[0] for side in map(vocabulary().encode_source, ([pair[0]], [pair[1]]))]
+    arrays = [
+        np.array(row)[None]
+        for side in (ids[0], [vocabulary().bos_id, *ids[1][:-1]])
+        for row in (side, np.ones(len(side), int), np.arange(len(side)))
+    ]
+    model, params = translator.model, jax.device_get(translator.params)
+
+    @jax.jit
+    def log_probs(place, factor):
+        def scaled(call, args, kwargs, context):
+            y = call(*args, **kwargs)
+            embeds = isinstance(context.module, nn.Embed) and context.method_name == "__call__"
+            source = embeds and args[0].shape == (1, len(ids[0]))
+            return y.at[:, place].multiply(factor) if source else y
+
+        with nn.intercept_methods(scaled):
+            output = model.apply({"params": params}, *map(jnp.asarray, arrays), deterministic=True)
+        return jax.nn.log_softmax(output.logits[0])[np.arange(len(ids[1])), np.array(ids[1])]
+
+    assert len(ids[0]) != len(ids[1])
+    step = 1e-3
+    expected = np.stack(
+        [
+            abs(log_probs(place, 1 + step) - log_probs(place, 1 - step)) / (2 * step)
+            for place in range(len(ids[0]))
+        ],
+        axis=1,
+    )
+    expected /= expected.sum(1, keepdims=True)
+    assert found.weights.shape == (1, 1, *expected.shape)
+    np.testing.assert_allclose(found.weights[0, 0], expected, atol=0.02)
