@@ -201,9 +201,9 @@ class Decoder(nn.Module):
         keys: Any = constants.keys
         length, dtype = annotations.shape[1], annotations.dtype
         if config.attention == "additive":
-            query, vector = self.query.flat(), self.score
+            query, vector = self.query.flat(), jnp.asarray(self.score)
         if config.window == "predictive":
-            inner, outer = self.centre_inner.flat(), self.centre
+            inner, outer = self.centre_inner.flat(), jnp.asarray(self.centre)
 
         def look(state: jax.Array, position: jax.Array) -> tuple[jax.Array, jax.Array]:
             if config.attention == "additive":
