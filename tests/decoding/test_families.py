@@ -182,14 +182,19 @@ def test_saliency_is_the_change_that_scaling_an_embedding_makes(translator):
         return jax.nn.log_softmax(output.logits[0])[np.arange(len(ids[1])), np.array(ids[1])]
 
     assert len(ids[0]) != len(ids[1])
-    step = 1e-3
-    expected = np.stack(
-        [
-            abs(log_probs(place, 1 + step) - log_probs(place, 1 - step)) / (2 * step)
-            for place in range(len(ids[0]))
-        ],
-        axis=1,
+
+    step, places = 2e-3, range(len(ids[0]))
+    more, same, less = (
+        np.stack([log_probs(place, factor) for place in places], axis=1)
+        for factor in (1 + step, 1.0, 1 - step)
     )
-    expected /= expected.sum(1, keepdims=True)
+    expected = abs(more - less)
+    sums = expected.sum(1, keepdims=True)
+    # Where a maxout unit switches just there, the slope is one on this side, another on that.
+    smooth = (abs((more - same) - (same - less)) < 0.02 * sums).all(1)
+    assert smooth.mean() > 0.7
     assert found.weights.shape == (1, 1, *expected.shape)
-    np.testing.assert_allclose(found.weights[0, 0], expected, atol=0.02)
+    np.testing.assert_allclose(
+        found.weights[0, 0][smooth], (expected / sums)[smooth], rtol=0, atol=0.02
+    )
+    np.testing.assert_allclose(found.weights.sum(-1), 1, rtol=1e-5)
