@@ -19,4 +19,5 @@ config = replace(
     optimizer=OptimizerConfig(
         learning_rate=2e-3, warmup_steps=400, schedule="linear", clip_norm=1.0
     ),
+    training=replace(base.training, num_steps=6000, eval_every_steps=1000),
 )

@@ -32,7 +32,7 @@ from nmt.decoding.translator import (
     load,
 )
 from nmt.evaluation.alignment import alignment_error_rate
-from nmt.evaluation.metrics import bleu_by_length, compare, corpus_scores
+from nmt.evaluation.metrics import Bin, bleu_by_length, compare, corpus_scores
 from nmt.progress import progress_bar, say
 
 
@@ -252,7 +252,7 @@ def evaluate(
     print(json.dumps(report, ensure_ascii=False) if format == "json" else as_table(report))
     if figure:
         curves = {
-            name: [(label(x), x["num_sentences"], x["bleu"]) for x in bins]
+            name: [(x.label, x.num_sentences, x.bleu) for x in (Bin(**fields) for fields in bins)]
             for name, bins in report["bleu_by_source_words"].items()
         }
         figures.bleu_by_length(curves, figure)
@@ -294,16 +294,10 @@ def as_table(report: dict[str, Any]) -> str:
     for name, bins in report.get("bleu_by_source_words", {}).items():
         for found in bins:
             lines.append(
-                f"{name:10}  BLEU {found['bleu']:7.2f}  sources of {label(found)} words, "
+                f"{name:10}  BLEU {found['bleu']:7.2f}  sources of {Bin(**found).label} words, "
                 f"{found['num_sentences']} sentences"
             )
     return "\n".join(lines)
-
-
-def label(found: dict[str, Any]) -> str:
-    """Names the lengths of a bin."""
-    start, stop = found["start"], found["stop"]
-    return f"{start}+" if stop is None else f"{start}-{stop - 1}"
 
 
 def load_all(

@@ -1,35 +1,104 @@
-"""Where a model looks while it translates."""
+"""Where a model looks while it translates a sentence: all kinds of attention, between words."""
 
+from functools import partial
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-from nmt.decoding.alignment import merge_words, whitespace_words
+from nmt.data.tokenizer import clean
+from nmt.decoding import decoder
+from nmt.decoding.alignment import merge_words, owners, whitespace_words
 from nmt.decoding.translator import Translator
+from nmt.models.seq2seq import attention_maps
 
 
-class WordAttention(NamedTuple):
-    """The attention of a translation's words to the words of its source."""
+class Attention(NamedTuple):
+    """Where the words of a sentence and of its translation look."""
 
-    weights: Float[np.ndarray, "T S"]  # rows sum to 1
-    source: list[str]
+    source: list[str]  # words, the end of the sentence last
     target: list[str]
+    maps: dict[str, Float[np.ndarray, "L N _Q _K"]]  # by kind; what they are of, `axes` tells
+
+    def axes(self, kind: str) -> tuple[list[str], list[str]]:
+        """Returns the words that look (rows) and those that are looked at (columns).
+
+        A row of the decoder is the word that is chosen there; a column one that has been read.
+        """
+        if kind == "encoder":
+            return self.source, self.source
+        return self.target, ["<s>", *self.target[:-1]] if kind == "decoder" else self.source
 
 
-def cross_attention(translator: Translator, sentence: str) -> WordAttention:
-    """Translates a sentence and returns where each word looked: the mean over layers and heads.
+def attention(
+    translator: Translator, sentence: str, translation: str | None = None, *, saliency: bool = False
+) -> Attention:
+    """Runs a teacher-forced pass over a translation; returns the attention of all layers and heads.
 
-    The weights come from one teacher-forced pass over the translation. The end of the sentence
-    counts as a word on both sides.
+    Args:
+      translator: of any model.
+      sentence: to translate.
+      translation: whose words are to look; None is that of the search.
+      saliency: adds the kind "saliency", which models without attention have too: see
+        `nmt.decoding.decoder.saliency`.
+
+    Raises:
+      ValueError: the sentence, or the translation, is empty or too long.
     """
-    (translation,) = translator.translate([sentence], attention=True)
-    looks = translation.attention
-    assert looks is not None
-    end = translator.tokenizer.target.id_to_piece(translator.tokenizer.eos_id)
-    owners = (np.append(own, n) for own, n in zip(looks[1:3], looks.num_words, strict=True))
-    texts = sentence, translation.text
-    source, target = (
-        [*(text[slice(*span)] for span in whitespace_words(text)), end] for text in texts
+    tokenizer, model = translator.tokenizer, translator.model
+    ids = decoder.Ids(tokenizer.pad_id, tokenizer.bos_id, tokenizer.eos_id)
+    sentence = clean(sentence)
+    if translation is None:
+        (found,) = translator.translate([sentence])
+        pieces = tokenizer.target.piece_to_id(list(found.tokens))
+        text, starts = tokenizer.decoded_starts(pieces)
+    else:
+        text = clean(translation)
+        translator.check_pair(sentence, text)
+        pieces, starts = tokenizer.encode_target([text])[0][:-1], tokenizer.target_starts(text)
+    (source_pieces,) = tokenizer.encode_source([sentence])
+    if not (pieces and len(source_pieces) > 1):
+        raise ValueError("the sentence or its translation is empty")
+    source, target = jnp.array([source_pieces]), jnp.array([[*pieces, tokenizer.eos_id]])
+    params = jax.device_get(translator.params)
+    maps = jax.jit(partial(attention_maps, model))(
+        params, *decoder.teacher_forced(ids, source, target)
     )
-    return WordAttention(merge_words(looks.weights.mean((0, 1)), *owners), source, target)
+    maps = {kind: weights[:, 0] for kind, weights in jax.device_get(maps).items()}
+    if saliency:
+        changes = jax.jit(partial(decoder.saliency, model, ids))(params, source, target)
+        maps["saliency"] = np.asarray(changes)[0]
+
+    spans = whitespace_words(sentence), whitespace_words(text)
+    own = (
+        owners(sentence, tokenizer.source_starts(sentence), spans[0]),
+        owners(text, starts, spans[1]),
+    )
+    ends = [np.append(numbers, len(s)) for numbers, s in zip(own, spans, strict=True)]
+    end = tokenizer.target.id_to_piece(tokenizer.eos_id)
+    words = [
+        [*(line[slice(*span)] for span in found), end]
+        for line, found in zip((sentence, text), spans, strict=True)
+    ]
+    result = Attention(words[0], words[1], {})
+    for kind, weights in maps.items():
+        rows = ends[0] if kind == "encoder" else ends[1]
+        read = np.append(0, np.minimum(1 + own[1], len(spans[1])))  # "<s>" is the first
+        columns = read if kind == "decoder" else ends[0]
+        result.maps[kind] = _merged(weights, rows, columns, *map(len, result.axes(kind)))
+    return result
+
+
+def _merged(
+    weights: Float[np.ndarray, "L N T S"],
+    rows: Int[np.ndarray, " T"],
+    columns: Int[np.ndarray, " S"],
+    num_rows: int,
+    num_columns: int,
+) -> Float[np.ndarray, "L N _Q _K"]:
+    """Merges pieces to words; a last word without a piece of its own has zeros."""
+    merged = merge_words(weights, columns, rows)
+    missing = num_rows - merged.shape[-2], num_columns - merged.shape[-1]
+    return np.pad(merged, [(0, 0), (0, 0), *((0, count) for count in missing)])

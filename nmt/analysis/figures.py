@@ -53,23 +53,31 @@ def bleu_by_length(bins: Mapping[str, Sequence[tuple[str, int, float]]], path: P
     figure.savefig(path, dpi=150)
 
 
-def attention_map(
-    weights: Float[np.ndarray, "T S"], source: Sequence[str], target: Sequence[str], path: Path
+def attention_maps(
+    maps: Sequence[Mapping[str, Float[np.ndarray, "T S"]]],
+    source: Sequence[str],
+    target: Sequence[str],
+    path: Path,
 ) -> None:
-    """Draws where each target piece looked in the source (Bahdanau et al. 2015, figure 3).
+    """Draws where each word looks (Bahdanau et al. 2015, figure 3).
 
     Args:
-      weights: one row a target piece; each sums to 1.
-      source: pieces, on the horizontal axis.
-      target: pieces, on the vertical axis.
+      maps: rows of panels by their titles: of each, one row of weights from 0 to 1 for each word
+        that looks.
+      source: words that are looked at, on the horizontal axes.
+      target: words that look, on the vertical axes.
       path: file to write; its suffix chooses the format.
     """
-    figure = Figure(figsize=(1 + 0.35 * len(source), 0.35 * len(target)))
-    axes = figure.subplots()
-    image = axes.imshow(weights, cmap="Blues", vmin=0, vmax=1)
-    # A word may hold two dollar signs: that is not mathematics.
-    axes.set_xticks(range(len(source)), source, rotation=90, parse_math=False)
-    axes.set_yticks(range(len(target)), target, parse_math=False)
-    axes.xaxis.tick_top()
-    figure.colorbar(image, label="attention")
-    figure.savefig(path, dpi=150, bbox_inches="tight")  # words may be of any length
+    shape = len(maps), max(map(len, maps))
+    size = (1 + 0.35 * len(source) * shape[1], (0.5 + 0.35 * len(target)) * shape[0])
+    figure = Figure(figsize=size)
+    panels = figure.subplots(*shape, sharex=True, sharey=True, squeeze=False)
+    for row, titled in zip(panels, maps, strict=True):
+        for axes, (title, weights) in zip(row, titled.items(), strict=True):
+            image = axes.imshow(weights, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+            axes.set_title(title)
+            # A word may hold two dollar signs: that is not mathematics.
+            axes.set_xticks(range(len(source)), source, rotation=90, parse_math=False)
+            axes.set_yticks(range(len(target)), target, parse_math=False)
+    figure.colorbar(image, ax=panels, label="weight")
+    figure.savefig(path, dpi=150 if len(maps) == 1 else 60, bbox_inches="tight")

@@ -97,10 +97,10 @@ def owners(text: str, starts: Sequence[int], words: Sequence[Span]) -> Int[np.nd
 
 
 def merge_words(
-    weights: Float[np.ndarray, "T S"],
+    weights: Float[np.ndarray, "*B T S"],
     source: Int[np.ndarray, " S"],
     target: Int[np.ndarray, " T"],
-) -> Float[np.ndarray, "T2 S2"]:
+) -> Float[np.ndarray, "*B T2 S2"]:
     """Merges the attention of pieces to that of words.
 
     A word is attended to as much as all its pieces together, and attends as its pieces do on

@@ -37,6 +37,11 @@ class Bin(NamedTuple):
     num_sentences: int
     bleu: float
 
+    @property
+    def label(self) -> str:
+        """Names the lengths: "10-19", "50+"."""
+        return f"{self.start}+" if self.stop is None else f"{self.start}-{self.stop - 1}"
+
 
 def metrics(language: str = "") -> dict[str, Any]:
     """Makes BLEU (Papineni et al. 2002; Post 2018), chrF2 (Popović 2015), TER (Snover et al. 2006).

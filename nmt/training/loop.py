@@ -16,7 +16,7 @@ import optax
 
 from nmt import checkpoint, parallel
 from nmt.analysis import figures
-from nmt.analysis.attention import cross_attention
+from nmt.analysis.attention import attention
 from nmt.config import EXTRA_TARGET_LENGTH, Config, InputError, differences, to_json
 from nmt.data import corpora, pipeline, tokenizer
 from nmt.data.batching import Batch, fill_rows
@@ -417,8 +417,11 @@ def draw(translator: Translator, sentences: Sequence[str], workdir: Path) -> Non
     # A sentence whose picture is neither trivial nor too large to read.
     distance, number = min((abs(length - 16), number) for number, length in enumerate(lengths))
     if distance < 16:
-        attention = cross_attention(translator, sentences[number])
-        figures.attention_map(*attention, workdir / "attention.png")
+        looks = attention(translator, sentences[number])
+        weights = looks.maps["cross"].mean((0, 1))
+        figures.attention_maps(
+            [{"": weights}], *looks.axes("cross")[::-1], workdir / "attention.png"
+        )
 
 
 def translate_all(

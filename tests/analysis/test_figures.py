@@ -2,7 +2,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from nmt.analysis.figures import attention_map, learning_curve
+from nmt.analysis.figures import attention_maps, learning_curve
 
 RECORDS = [
     {"step": 1, "kind": "train", "loss": 3.0},
@@ -20,5 +20,5 @@ def test_a_learning_curve_of_any_history_is_a_picture(records, tmp_path):
 @pytest.mark.parametrize("word", ["$\\foo$", "$$", "a" * 80, "<b>", "\\"])
 def test_any_word_can_stand_on_an_axis(word, tmp_path):
     weights = np.array([[0.75, 0.25], [0.5, 0.5], [0.0, 1.0]])
-    attention_map(weights, ["one", word], [word, "two", "three"], tmp_path / "map.png")
+    attention_maps([{"": weights}], ["one", word], [word, "two", "three"], tmp_path / "map.png")
     assert matplotlib.image.imread(tmp_path / "map.png").std() > 0

@@ -5,9 +5,10 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import nmt
-from nmt.analysis.attention import cross_attention
+from nmt.analysis.attention import attention
 from nmt.config import Config, DataConfig, TokenizerConfig, TrainingConfig, TransformerConfig
 from nmt.data import tokenizer
 from nmt.decoding.alignment import merge_words
@@ -52,8 +53,32 @@ def test_words_look_where_their_pieces_do():
     merged = merge_words(found.weights.mean((0, 1)), *owners)
     np.testing.assert_allclose(merged, expected, atol=1e-5)
 
-    picture = cross_attention(translator, texts[0])
-    assert picture.source == [*texts[0].split(), "</s>"]
-    assert picture.target == [*translator.translate([texts[0]])[0].text.split(), "</s>"]
-    assert picture.weights.shape == (len(picture.target), 8)
-    np.testing.assert_allclose(picture.weights.sum(1), 1.0, atol=1e-5)
+    looks = attention(translator, *texts, saliency=True)
+    assert looks.source == [*texts[0].split(), "</s>"]
+    assert looks.target == [*texts[1].split(), "</s>"]
+    np.testing.assert_allclose(looks.maps["cross"].mean((0, 1)), expected, atol=1e-5)
+    all_maps = jax.jit(attention_maps, static_argnums=0)(model, params, *arrays)
+    places = {"source": of_source, "target": of_target}
+    read = [[0], *([place + 1 for place in word] for word in of_target[:-1])]  # behind the begin
+    for kind, rows, columns in (
+        ("encoder", places["source"], places["source"]),
+        ("decoder", places["target"], read),
+    ):
+        weights = np.asarray(all_maps[kind])[:, 0]
+        expected = np.array(
+            [[weights[:, :, t][..., s].sum(-1).mean(-1) for s in columns] for t in rows]
+        )
+        np.testing.assert_allclose(
+            looks.maps[kind], np.moveaxis(expected, (0, 1), (2, 3)), atol=1e-5
+        )
+    assert looks.axes("decoder") == (looks.target, ["<s>", *texts[1].split()])
+    assert looks.maps["saliency"].shape == (1, 1, 7, 8)
+    for weights in looks.maps.values():
+        np.testing.assert_allclose(weights.sum(-1), 1.0, atol=1e-5)
+
+    found = attention(translator, texts[0])
+    assert found.target == [*translator.translate([texts[0]])[0].text.split(), "</s>"]
+    assert found.maps.keys() == {"encoder", "decoder", "cross"}
+    for sides in (("", "o gato"), ("the cat", ""), (" ", None)):
+        with pytest.raises(ValueError, match="the sentence or its translation is empty"):
+            attention(translator, *sides)
