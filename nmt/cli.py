@@ -17,7 +17,9 @@ import tyro
 
 from nmt import parallel
 from nmt.analysis import figures
-from nmt.checkpoint import Which
+from nmt.analysis.attention import attention
+from nmt.analysis.page import attention_page
+from nmt.checkpoint import Which, write_atomic
 from nmt.config import InputError, SearchOptions
 from nmt.data.tokenizer import clean
 from nmt.decoding.alignment import Link, parse_pharaoh, pharaoh
@@ -185,6 +187,40 @@ def align(
             raise InputError(f"{gold}: {len(right)} lines; expected {len(found)}, as many as pairs")
         sure, possible = ([links[n] for links in right] for n in (0, 1))
         say(f"alignment error rate: {alignment_error_rate(found, sure, possible):.4f}")
+
+
+def attend(
+    workdir: Path,
+    sentence: tyro.conf.Positional[str],
+    translation: str | None = None,
+    output: Path = Path("attention"),
+    checkpoint: Which = "best",
+) -> None:
+    """Draw where a model looks as it translates a sentence: pictures, and a page to explore.
+
+    Args:
+        workdir: Folder of a run.
+        sentence: To translate.
+        translation: Whose words are to look; None is the model's own.
+        output: Folder to write attention.html and a picture of each kind to: cross-attention, the
+            Transformer's self-attention, and saliency, which a model without attention has too.
+        checkpoint: Which to load: the best by dev BLEU, the latest, or that of a step.
+    """
+    translator = load(workdir, checkpoint)
+    with mistakes():
+        looks = attention(translator, sentence, translation, saliency=True)
+    output.mkdir(parents=True, exist_ok=True)
+    written = [output / "attention.html"]
+    write_atomic(written[0], attention_page(looks))
+    for kind, layers in looks.maps.items():
+        rows, columns = looks.axes(kind)
+        maps = [
+            {f"layer {layer}, head {head}": weights for head, weights in enumerate(heads, 1)}
+            for layer, heads in enumerate(layers, 1)
+        ]
+        written.append(output / f"{kind}.png")
+        figures.attention_maps(maps, columns, rows, written[-1])
+    print("\n".join(map(str, written)))
 
 
 def evaluate(
@@ -468,6 +504,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "score": score,
     "evaluate": evaluate,
     "align": align,
+    "attend": attend,
 }
 
 
