@@ -4,10 +4,13 @@
     python benchmarks/attention_story.py --workdir runs/story_de --data data/tatoeba_en_de
 
 The RNN encoder-decoder, RNNsearch and the Transformer, of about the same size, take as many steps
-on as many target positions of the same text. Its lines are neighbouring sentences, joined until
+on about as many target tokens of the same text. Its lines are neighbouring sentences, joined until
 they have as many words as is drawn for each line: lengths are spread evenly. The pictures are those
 of Bahdanau et al. 2015 (figures 2 and 3); what is in them goes to a JSON file, from which
 `notebooks/attention_story.ipynb` draws them again. A run that has been interrupted goes on.
+
+Alignments are of single sentences of the embedded corpus's test set, the first 200, by the head of
+least error on dev, and by saliency.
 """
 
 import dataclasses
@@ -25,6 +28,7 @@ from train_step import machine
 
 import nmt
 from nmt.analysis import figures
+from nmt.checkpoint import write_atomic
 from nmt.config import Config, DataConfig, load_config
 from nmt.data import grammar
 from nmt.decoding.alignment import PieceAttention, align, choose_aligner, merge_words
@@ -35,6 +39,7 @@ from nmt.training.loop import train
 CONFIGS = Path(__file__).parents[1] / "configs"
 NAMES = {"rnnencdec": "RNN encoder-decoder", "rnnsearch": "RNNsearch", "transformer": "Transformer"}
 MAX_PIECES = 96  # of a line
+NUM_ROWS = {True: 16, False: 20}  # of a batch, packed or not: either holds some 1,500 tokens
 
 Sides = tuple[str, str]
 
@@ -61,7 +66,7 @@ def main(options: Options) -> None:
     corpus = "embedded" if embedded else options.data.name
     languages = ("en", "pt") if embedded else ("de", "en")
     splits = grammar.generate((60_000, 500, 3000)) if embedded else None
-    text = options.workdir / "text"
+    text = options.workdir / f"text_{options.longest}"
     write_text(text, languages, options, splits)
     test = [read_lines(text / f"test.{language}") for language in languages]
     report: dict[str, Any] = {"machine": machine(), "corpus": corpus, "models": {}}
@@ -71,7 +76,10 @@ def main(options: Options) -> None:
         summary = train(config, workdir)
         bins = bleu_by_length(test[0], read_lines(workdir / "translations.txt"), test[1])
         report["models"][name] = {
-            **{key: summary[key] for key in ("bleu", "chrf", "parameters", "steps", "seconds")},
+            **{
+                key: summary[key]
+                for key in ("bleu", "chrf", "parameters", "steps", "tokens", "seconds")
+            },
             "bleu_by_source_words": [found._asdict() for found in bins],
         }
         if splits is not None:
@@ -112,7 +120,7 @@ def configurations(options: Options, languages: Sides, text: Path) -> dict[str, 
             training=replace(
                 config.training,
                 num_steps=num_steps,
-                batch_tokens=20 * MAX_PIECES,
+                batch_tokens=NUM_ROWS[name == "transformer"] * MAX_PIECES,
                 eval_every_steps=num_steps // 3,
                 save_every_steps=num_steps // 10,
             ),
@@ -140,7 +148,7 @@ def write_text(
         for path, lines in zip(
             paths, zip(*joined(pairs, options.longest), strict=True), strict=True
         ):
-            path.write_text("".join(line + "\n" for line in lines))
+            write_atomic(path, "".join(line + "\n" for line in lines))
 
 
 def joined(pairs: Sequence[Sides], longest: int, seed: int = 0) -> Iterator[Sides]:
@@ -158,7 +166,8 @@ def joined(pairs: Sequence[Sides], longest: int, seed: int = 0) -> Iterator[Side
 
 def read_lines(path: Path) -> list[str]:
     """Reads a text file, compressed or not."""
-    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rt", encoding="utf-8") as file:
         return file.read().splitlines()
 
 
@@ -247,6 +256,7 @@ def table(report: dict[str, Any]) -> Iterator[str]:
     yield " " * 30 + "".join(f"{NAMES[name]:>21}" for name in models)
     for field, title, digits in (
         ("parameters", "parameters", 0),
+        ("tokens", "target tokens seen", 0),
         ("seconds", "seconds of training", 0),
         ("bleu", "BLEU", 1),
         ("alignment_error_rate_by_attention", "AER by attention", 3),

@@ -1,8 +1,10 @@
 """RNNsearch-50 (Bahdanau et al. 2015): WMT14 English to French.
 
-Section 4 and appendix B: vocabularies of 30,000, sentences of up to 50, batches of about 80
-sentences, AdaDelta with ε = 10^-6 and ρ = 0.95, gradients clipped to a norm of 1. Pieces take the
-place of the paper's words, so that none is unknown.
+Section 4, appendices A.2.3 and B: vocabularies of 30,000, sentences of up to 50, AdaDelta with
+ε = 10^-6 and ρ = 0.95, gradients clipped to a norm of 1. What differs: pieces take the place of
+words, so that none is unknown; a batch has 4,000 target positions, 80 sentences of 50 or more of
+shorter ones, where the paper's has 80; and the loss is a mean over tokens, whose gradient is that
+much shorter than the paper's, a sum over each sentence.
 """
 
 from nmt.config import (
@@ -23,7 +25,7 @@ config = Config(
         max_target_length=50,
     ),
     tokenizer=TokenizerConfig(vocab_size=30_000, shared=False),
-    model=RecurrentConfig(),
+    model=RecurrentConfig(readout_dim=500),
     optimizer=OptimizerConfig(
         algorithm="adadelta",
         learning_rate=1.0,
@@ -33,7 +35,7 @@ config = Config(
         epsilon=1e-6,
         clip_norm=1.0,
     ),
-    # 80 sentences of 50 pieces, more of shorter ones. Table 2: 288,000 updates.
+    # Table 2: 288,000 updates.
     training=TrainingConfig(
         num_steps=288_000,
         batch_tokens=80 * 50,

@@ -206,7 +206,7 @@ def attend(
             Transformer's self-attention, and saliency, which a model without attention has too.
         checkpoint: Which to load: the best by dev BLEU, the latest, or that of a step.
     """
-    translator = load(workdir, checkpoint)
+    translator = load_all((workdir,), checkpoint, None)
     with mistakes():
         looks = attention(translator, sentence, translation, saliency=True)
     output.mkdir(parents=True, exist_ok=True)

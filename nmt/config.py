@@ -213,7 +213,8 @@ class TransformerConfig(_Group, group="model"):
 class RecurrentConfig(_Group, group="model"):
     """Cho et al. 2014, Sutskever et al. 2014, Bahdanau et al. 2015, Luong et al. 2015.
 
-    The defaults are Bahdanau's RNNsearch; without `attention` it is the RNN encoder-decoder.
+    The defaults are Bahdanau's RNNsearch, but for its 500 maxout units; without `attention` it is
+    an RNN encoder-decoder, whose vector is that of both directions unless it reads forward alone.
     """
 
     # Recurrent unit: gated (Cho et al. 2014), or long short-term memory.
@@ -243,7 +244,7 @@ class RecurrentConfig(_Group, group="model"):
     window_size: int = 10
     # Width of what the output layer reads: l maxout units (Bahdanau), or the attentional vector
     # (Luong); None is hidden_dim.
-    readout_dim: int | None = 500
+    readout_dim: int | None = None
     # Share of embeddings, of what goes from layer to layer, and of what the output layer reads, set
     # to zero.
     dropout_rate: float = 0.0
@@ -256,6 +257,11 @@ class RecurrentConfig(_Group, group="model"):
         self._expect_least(1, *widths, "num_layers", "window_size")
         self._expect_share("dropout_rate")
         self._expect(self.window is None or self.attention is not None, "window", "attention, too")
+        self._expect(
+            self.readout_dim is None or self.attention is not None or self.decoder == "bahdanau",
+            "readout_dim",
+            "None where Luong's decoder has no attention: the output layer reads its state",
+        )
         width = self.annotation_dim
         for field in ("attention", "decoder"):
             _check(
@@ -333,6 +339,11 @@ class OptimizerConfig(_Group, group="optimizer"):
         self._expect_positive("learning_rate", "epsilon", "clip_norm")
         self._expect_least(1, "warmup_steps")
         self._expect_share("beta1", "beta2", "weight_decay")
+        self._expect(
+            self.algorithm == "adam" or self.learning_rate is not None,
+            "learning_rate",
+            "a number with adadelta, which has none of the paper's (Zeiler's is 1)",
+        )
 
 
 @dataclass(frozen=True)

@@ -125,6 +125,11 @@ def test_json_holds_every_field(config):
         ("optimizer", {"beta2": 1.0}, "optimizer.beta2"),
         ("optimizer", {"weight_decay": 1.0}, "optimizer.weight_decay"),
         ("optimizer", {"weight_decay": -0.1}, "optimizer.weight_decay"),
+        (
+            "optimizer",
+            {"algorithm": "adadelta", "learning_rate": None},
+            "optimizer.learning_rate is None; expected a number with adadelta",
+        ),
         ("training", {"num_steps": 0}, "training.num_steps"),
         ("training", {"label_smoothing": -0.1}, "training.label_smoothing"),
         ("training", {"label_smoothing": 1}, "training.label_smoothing"),

@@ -69,7 +69,9 @@ def attention_maps(
       path: file to write; its suffix chooses the format.
     """
     shape = len(maps), max(map(len, maps))
-    size = (1 + 0.35 * len(source) * shape[1], (0.5 + 0.35 * len(target)) * shape[0])
+    cells = len(target) * shape[0], len(source) * shape[1]
+    cell = min(0.35, 60 / max(cells))  # inches, of a picture that memory holds
+    size = (1 + cell * cells[1], 0.5 * shape[0] + cell * cells[0])
     figure = Figure(figsize=size)
     panels = figure.subplots(*shape, sharex=True, sharey=True, squeeze=False)
     for row, titled in zip(panels, maps, strict=True):

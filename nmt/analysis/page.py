@@ -31,7 +31,7 @@ def attention_page(looks: Attention) -> str:
     }
     # Inside a script element nothing but "<" can end it; "&" means nothing there.
     data = json.dumps(kinds).replace("<", "\\u003c")
-    page = TEMPLATE.read_text()
+    page = TEMPLATE.read_text(encoding="utf-8")
     for name, element in (("STYLE", "style"), ("SCRIPT", "script")):
         (text,) = re.findall(rf"<{element}>(.*?)</{element}>", page, re.DOTALL)
         digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -228,7 +228,12 @@ def saliency(
       params: as in `search`.
       source: as in `search`.
       target: as in `force`.
+
+    Raises:
+      ValueError: the weights are integers, through which no gradient passes.
     """
+    if any(leaf.dtype == jnp.int8 for leaf in jax.tree.leaves(params)):
+        raise ValueError("saliency needs gradients, and int8 has none; load another precision")
 
     def of_sentence(pair: tuple[Int[Array, " S"], Int[Array, " T"]]) -> Float[Array, "T S"]:
         arrays = teacher_forced(ids, *(side[None] for side in pair))
@@ -244,7 +249,10 @@ def saliency(
             pieces = jnp.maximum(pair[1], 0)[:, None]
             return jnp.take_along_axis(jax.nn.log_softmax(output.logits[0]), pieces, axis=1)[:, 0]
 
-        return jnp.abs(jax.jacrev(log_probs)(jnp.ones(source.shape[1])))
+        # One piece at a time: gradients of all logits at once would need the most memory of all.
+        _, pull = jax.vjp(log_probs, jnp.ones(source.shape[1]))
+        one = jnp.eye(target.shape[1])
+        return jnp.abs(jax.lax.map(lambda cotangent: pull(cotangent)[0], one))
 
     found = jax.lax.map(of_sentence, (source, target))
     found = found / jnp.maximum(found.sum(-1, keepdims=True), jnp.finfo(jnp.float32).tiny)

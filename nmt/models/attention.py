@@ -86,7 +86,7 @@ def additive_scores(
 ) -> Float[Array, "*B T S"]:
     """Computes e_ts = vᵀ tanh(q_t + k_s) (Bahdanau et al. 2015, appendix A.1.2).
 
-    It is the score "concat" of Luong et al. 2015, equation 8: W [h_t; h_s] is the sum of two
+    It is the score "concat" of Luong et al. 2015, section 3.1: W [h_t; h_s] is the sum of two
     products.
 
     Args:
@@ -102,7 +102,7 @@ def additive_scores(
 def dot_scores(
     query: Float[Array, "*B T A"], key: Float[Array, "*B S A"]
 ) -> Float[Array, "*B T S"]:
-    """Computes e_ts = q_tᵀ k_s (Luong et al. 2015, equation 8, "dot").
+    """Computes e_ts = q_tᵀ k_s (Luong et al. 2015, section 3.1, "dot").
 
     With keys W_a h_s it is the bilinear score, there called "general".
     """

@@ -47,8 +47,9 @@ def gru(
 def lstm(
     inputs: Float[Array, "*B _"], state: Float[Array, "*B _"], gates: Weights
 ) -> Float[Array, "*B _"]:
-    """Takes a step of long short-term memory (Hochreiter and Schmidhuber 1997; Graves 2013).
+    """Takes a step of long short-term memory (Hochreiter and Schmidhuber 1997).
 
+    With a forget gate (Gers et al. 2000) and without peepholes (else Graves 2013, section 2):
     i, f, o = σ(x + h U), c' = f ∘ c + i ∘ tanh(x_c + h U_c), h' = o ∘ tanh(c').
 
     Args:

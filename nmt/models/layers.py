@@ -59,6 +59,7 @@ class Projection(nn.Module):
     dtype: str
     use_bias: bool = False
     kernel_init: nn.initializers.Initializer = nn.initializers.xavier_uniform()
+    bias_init: nn.initializers.Initializer = nn.initializers.zeros
 
     def setup(self) -> None:
         shape = math.prod(self.summed), math.prod(self.features)
@@ -66,7 +67,7 @@ class Projection(nn.Module):
             "kernel", lambda key: self.kernel_init(key, shape).reshape(*self.summed, *self.features)
         )
         if self.use_bias:
-            self.bias = self.param("bias", nn.initializers.zeros, self.features)
+            self.bias = self.param("bias", self.bias_init, self.features)
         self.scale: jax.Array | None = self.get_variable("params", "scale")
 
     def __call__(self, x: Float[Array, "..."]) -> Float[Array, "..."]:

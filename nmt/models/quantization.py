@@ -38,7 +38,7 @@ def multiply_int8(
       scale: of `quantize`.
       axis: that of `integers` which has the size D.
     """
-    rows, scales = quantize(x.astype(jnp.float32), (-1,))
+    rows, scales = quantize(jax.lax.stop_gradient(x).astype(jnp.float32), (-1,))
     dimensions = (((x.ndim - 1,), (axis,)), ((), ()))
     sums = jax.lax.dot_general(rows, integers, dimensions, preferred_element_type=jnp.int32)
     return sums.astype(jnp.float32) * scales[..., None] * scale

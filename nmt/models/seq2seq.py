@@ -67,5 +67,6 @@ def attention_maps(
         mutable=["attention"],
     )
     weights = unfreeze(sown.get("attention", {}))
-    weights = weights.get("members_0", weights)  # of an ensemble
+    if isinstance(model, Ensemble):
+        weights = weights.get("members_0", {})
     return {kind: jnp.stack(layers) for kind, layers in weights.items()}

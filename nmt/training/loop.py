@@ -379,6 +379,7 @@ def finish(run: Run, checkpoints: checkpoint.Checkpoints, progress: Progress) ->
         "signature": f"{bleu.signature} {chrf.signature}",
         "steps": run.config.training.num_steps,
         "seconds": progress.seconds + time.perf_counter() - begin,
+        "tokens": progress.all_tokens,
         "tokens_per_second": progress.all_tokens / progress.all_step_seconds,
         "parameters": sum(x.size for x in jax.tree.leaves(params)),
     }

@@ -47,7 +47,11 @@ def make_optimizer(config: Config) -> optax.GradientTransformation:
             schedule, b1=optimizer.beta1, b2=optimizer.beta2, eps=eps, weight_decay=decay
         )
     else:
-        rule = optax.adadelta(schedule, rho=optimizer.beta2, eps=eps, weight_decay=decay)
+        rule = optax.chain(
+            optax.scale_by_adadelta(rho=optimizer.beta2, eps=eps),
+            optax.add_decayed_weights(decay),
+            optax.scale_by_learning_rate(schedule),
+        )
     if optimizer.clip_norm is None:
         return rule
     return optax.chain(optax.clip_by_global_norm(optimizer.clip_norm), rule)

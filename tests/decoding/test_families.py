@@ -11,6 +11,7 @@ import pytest
 from test_translator import CONFIG, SENTENCES, teacher_forced
 
 import nmt
+from nmt.analysis.attention import attention
 from nmt.config import ModelConfig, RecurrentConfig
 from nmt.data import tokenizer
 from nmt.data.corpora import load_corpus
@@ -124,8 +125,42 @@ def test_models_of_all_families_are_an_ensemble():
     pair = SENTENCES[0], "O menino dorme."
     (scored,) = together.score([pair], length_penalty=0.0)
     alone = [member.score([pair])[0].token_log_probs for member in members]
-    # The geometric mean of the members, which sums to less than 1 before it is renormalised.
-    assert (np.array(scored.token_log_probs) >= np.mean(alone, axis=0) - 1e-4).all()
+    # All of each member's next pieces: their mean, renormalised.
+    source, target = (side[0] for side in map(vocabulary().encode_source, zip(pair)))
+    arrays = [
+        np.array(row)[None]
+        for side in (source, [vocabulary().bos_id, *target[:-1]])
+        for row in (side, np.ones(len(side), int), np.arange(len(side)))
+    ]
+    each = [teacher_forced(m.model, jax.device_get(m.params), *arrays)[0] for m in members]
+    for own, log_probs in zip(alone, each, strict=True):
+        np.testing.assert_allclose(own, log_probs[np.arange(len(target)), target], atol=1e-3)
+    mean = np.mean(each, axis=0)
+    expected = mean - np.log(np.exp(mean).sum(1, keepdims=True))
+    np.testing.assert_allclose(
+        scored.token_log_probs, expected[np.arange(len(target)), target], atol=1e-3
+    )
+    first = nmt.ensemble([make(FAMILIES["RNNencdec"]), make(RNNSEARCH)])
+    assert attention(first, SENTENCES[0]).maps == {}
+
+
+def test_where_any_model_looks_is_seen(translator):
+    looks = attention(translator, SENTENCES[0], "O menino dorme.", saliency=True)
+    layers, heads = translator.config.model.num_cross_attentions
+    kinds = {kind: weights.shape for kind, weights in looks.maps.items()}
+    assert kinds.pop("saliency") == (1, 1, 4, 4)
+    assert kinds.get("cross", (0, 0, 4, 4)) == (layers, heads, 4, 4)
+    assert len(kinds) == (3 if translator.config.model == CONFIG.model else layers)
+    assert (looks.source, looks.target) == (
+        ["The", "boy", "sleeps.", "</s>"],
+        ["O", "menino", "dorme.", "</s>"],
+    )
+
+
+def test_saliency_of_integers_is_refused(translator):
+    params = quantize_params(jax.device_get(translator.params))
+    with pytest.raises(ValueError, match="saliency needs gradients, and int8 has none"):
+        translator.with_params(params).attentions([("a", "b")], by="saliency")
 
 
 def test_alignments_are_of_models_that_have_attention(translator):

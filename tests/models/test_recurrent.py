@@ -25,7 +25,7 @@ from test_transformer import (
 
 from nmt.config import RecurrentConfig
 from nmt.models.quantization import quantize_params
-from nmt.models.seq2seq import build
+from nmt.models.seq2seq import build, init_params
 
 RNNSEARCH = RecurrentConfig(
     emb_dim=6, hidden_dim=10, encoder_dim=5, attention_dim=7, readout_dim=4, dropout_rate=0.5
@@ -52,7 +52,13 @@ VARIANTS = {
     "Luong, concat, GRU, both ways": dataclasses.replace(
         LUONG, cell="gru", attention="additive", reading="both", encoder_dim=5
     ),
-    "Sutskever": dataclasses.replace(LUONG, attention=None),
+    "Sutskever": dataclasses.replace(LUONG, attention=None, readout_dim=None),
+    "Bahdanau, dot, local-p": dataclasses.replace(
+        RNNSEARCH, attention="dot", window="predictive", window_size=3
+    ),
+    "Bahdanau, no attention, two layers": dataclasses.replace(
+        RNNSEARCH, cell="lstm", attention=None, num_layers=2, readout_dim=None
+    ),
 }
 
 
@@ -175,7 +181,7 @@ def numpy_forward(config: RecurrentConfig, params, arrays) -> tuple[np.ndarray, 
             )
             for layer in range(config.num_layers)
         ]
-        vector = np.zeros(config.readout_dim)
+        vector = np.zeros(config.readout_dim or width)
     for t, y in enumerate(params["target_embedding"]["embedding"][target]):
         x = affine(p["layers_0"]["input"], y)
         if config.decoder == "bahdanau":
@@ -187,7 +193,7 @@ def numpy_forward(config: RecurrentConfig, params, arrays) -> tuple[np.ndarray, 
                 + y @ p["readout_embedding"]["kernel"]
                 + context @ p["readout_context"]["kernel"]
             )
-            read = [max(readout[2 * j], readout[2 * j + 1]) for j in range(config.readout_dim)]
+            read = [max(pair) for pair in readout.reshape(-1, 2)]
         elif config.attention is None:
             weights, states = None, climb(states, x)
             read = states[-1][:width]
@@ -441,10 +447,21 @@ def test_a_fixed_vector_is_all_that_the_decoder_sees():
         )
 
 
+def test_the_forget_gate_is_open_at_first():
+    model = build(LUONG, (SOURCE_VOCAB, TARGET_VOCAB), False)
+    bias = init_params(model, jax.random.key(0))["decoder"]["layers_0"]["input"]["bias"]
+    np.testing.assert_array_equal(bias, np.repeat([0.0, 1.0, 0.0, 0.0], 10))
+    gru = init_params(build(RNNSEARCH, (9, 9), False), jax.random.key(0))
+    layer = gru["decoder"]["layers_0"]
+    assert not layer["input"]["bias"].any()
+    for block in np.split(layer["gates"]["kernel"], 2, axis=1):
+        np.testing.assert_allclose(block @ block.T, np.eye(10), **CLOSE)
+
+
 # Sizes.
 
 WORDS = 30_000
-RNNSEARCH_50 = RecurrentConfig()  # Bahdanau et al. 2015, appendix B.1
+RNNSEARCH_50 = RecurrentConfig(readout_dim=500)  # Bahdanau et al. 2015, appendix A.2.3
 RNNENCDEC_50 = dataclasses.replace(RNNSEARCH_50, attention=None, reading="forward")
 
 
@@ -493,6 +510,10 @@ def test_score_and_attention_are_one_fields_difference_at_nearly_equal_size():
         ({"decoder": "luong"}, "model.decoder 'luong' needs annotations as wide as"),
         ({"attention": None, "window": "monotonic"}, "model.window is 'monotonic'; expected"),
         ({"hidden_dim": 0}, "model.hidden_dim is 0; expected at least 1"),
+        (
+            {"decoder": "luong", "encoder_dim": 500, "attention": None, "readout_dim": 8},
+            "model.readout_dim is 8; expected None where Luong",
+        ),
     ],
 )
 def test_what_does_not_fit_together_is_named(changes, message):

@@ -95,7 +95,8 @@ def test_updates_are_adams_with_the_decay_outside_of_the_moments(decay):
         params = params + expected
 
 
-def test_updates_are_adadeltas():
+@pytest.mark.parametrize("decay", [0.0, 0.5])
+def test_updates_are_adadeltas_with_the_decay_outside(decay):
     config = make_config(
         algorithm="adadelta",
         schedule="constant",
@@ -103,15 +104,18 @@ def test_updates_are_adadeltas():
         learning_rate=1.0,
         beta2=0.95,
         epsilon=1e-6,
+        weight_decay=decay,
     )
     gradients = [np.array([0.5, -2.0]), np.array([1.0, 1.0]), np.array([-0.1, 0.3])]
-    found = updates(config, [jnp.asarray(g, jnp.float32) for g in gradients])
+    found = updates(config, [jnp.asarray(g, jnp.float32) for g in gradients], start=3.0)
     squares = changes = np.zeros(2)
+    params = np.full(2, 3.0)
     for gradient, change in zip(gradients, found, strict=True):  # Zeiler 2012, algorithm 1
         squares = 0.95 * squares + 0.05 * gradient**2
         expected = -np.sqrt(changes + 1e-6) / np.sqrt(squares + 1e-6) * gradient
         changes = 0.95 * changes + 0.05 * expected**2
-        np.testing.assert_allclose(change, expected, rtol=1e-4)
+        np.testing.assert_allclose(change, expected - decay * params, rtol=1e-4)
+        params = params + expected - decay * params
 
 
 def test_gradients_are_clipped_by_their_global_norm():
