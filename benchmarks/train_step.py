@@ -10,7 +10,8 @@ On Linux the setting, which train.py makes for itself, lets both contenders have
 
 A step is forward, label-smoothed cross-entropy, backward and Adam, with dropout in the same places.
 PyTorch takes batches of sentences of similar length; nmt takes the same sentences packed in rows. A
-third layout gives both the same arrays, one pair a row. The contenders take turns: in each round
+third layout gives both the same arrays, one pair a row; to recurrent models it is that of finer
+buckets, as in training. The contenders take turns: in each round
 each of them takes its share of its batches, and ratios compare throughputs of the same round. The
 first step of a turn is taken twice and timed once: it finds memory as another contender left it.
 More batches let sentences be closer in length: see the fill.
@@ -173,10 +174,15 @@ def lay_out(
     return {
         "packed": [Batch(*(x[part] for x in rows)) for part in np.split(chosen, num_batches)],
         "bucketed": [pad(order[number == index]) for index in range(num_batches)],
-        "padded": [
-            Batch(*(x[batch.target_segments.any(axis=1)] for x in batch))  # without empty rows
-            for batch in bucket(sources, targets, ROW_LENGTH, ROW_LENGTH, batch_tokens, **ids)
-        ],
+        **{
+            name: [
+                Batch(*(x[batch.target_segments.any(axis=1)] for x in batch))  # without empty rows
+                for batch in bucket(
+                    sources, targets, ROW_LENGTH, ROW_LENGTH, batch_tokens, **ids, fine=fine
+                )
+            ]
+            for name, fine in (("padded", False), ("fine", True))
+        },
     }
 
 
@@ -306,12 +312,12 @@ def measure(
 ) -> list[Result]:
     """Lets the contenders take turns; keeps the best rates of matrix multiplication in `rates`."""
     recurrent = isinstance(MODELS[name], RecurrentConfig)
-    own = ["padded"] if recurrent else ["packed", "padded"]
+    own = ["fine"] if recurrent else ["packed", "padded"]
     ways = [("nmt", layout, "float32") for layout in own]
     if options.bfloat16:
         ways.append(("nmt", own[0], "bfloat16"))
     if torch is not None:
-        ways += [("PyTorch", layout, "float32") for layout in ("bucketed", "padded")]
+        ways += [("PyTorch", layout, "float32") for layout in ("bucketed", own[-1])]
         ways.append(("PyTorch", "bucketed", "bfloat16"))
     contenders, results = [], []
     for framework, layout, precision in ways:
@@ -414,13 +420,8 @@ def table(results: list[Result], rates: dict[str, float]) -> Iterator[str]:
         f"{'x PyTorch best':>18} {'GFLOP/s':>8} {'of rate':>7}"
     )
     for r in results:
-        peers = [
-            peer
-            for peer in results
-            if (peer.framework, peer.model) == ("PyTorch", r.model)
-            # In the same arrays; in its best ones where nmt's are packed.
-            and (peer.layout == "padded") == (r.layout == "padded")
-        ]
+        peers = [x for x in results if (x.framework, x.model) == ("PyTorch", r.model)]
+        peers.sort(key=lambda x: (x.layout != r.layout, x.precision != "float32"))
         best = max(peers, key=lambda peer: median(peer.tokens_per_second), default=None)
         flops = median(r.tokens_per_second) * r.flops_per_token
         yield (
