@@ -1,6 +1,8 @@
 """All tests run on several CPU devices, so that what one computes can be compared with many."""
 
+import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 # Read once, when JAX first asks for devices: before any test runs. Programs this small take longer
@@ -29,6 +31,15 @@ def _compile_once(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = str(tmp_path_factory.mktemp("compiled"))
     jax.config.update("jax_compilation_cache_dir", folder)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget_compiled() -> Iterator[None]:
+    """Frees what a module compiled: each program keeps memory mappings, of which a process may have
+    some 65,000 (`vm.max_map_count`); XLA crashes where there is none left."""
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture(scope="session")
