@@ -35,13 +35,12 @@ def join_hosts() -> None:
 
 
 def keep_compiled() -> None:
-    """Keeps what is compiled for accelerators for the next process, in the user's cache folder.
+    """Keeps what is compiled for the next process, in the user's cache folder.
 
     Unless the user has chosen another (`JAX_COMPILATION_CACHE_DIR`) or none
-    (`JAX_ENABLE_COMPILATION_CACHE=false`). Not for CPUs: there XLA has been seen to crash as it
-    read back what it had kept (jax 0.10.2 and 0.12.0.1, one in some hundred reads).
+    (`JAX_ENABLE_COMPILATION_CACHE=false`).
     """
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ and jax.default_backend() != "cpu":
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         folder = platformdirs.user_cache_path("nmt") / "compiled"
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)

@@ -27,8 +27,12 @@ from nmt.training.loop import train
 
 @pytest.fixture(scope="session", autouse=True)
 def _compile_once(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Many tests start the same small run again; they need not compile it again."""
+    """Many tests start the same small run again, some as processes; they need not compile it again.
+
+    The user's own cache folder is left alone.
+    """
     folder = str(tmp_path_factory.mktemp("compiled"))
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
     jax.config.update("jax_compilation_cache_dir", folder)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 

@@ -165,7 +165,7 @@ def test_evaluation_compiles_nothing_after_the_first_step(tmp_path, monkeypatch,
     # Nor does the translation of test, by its beam, nor that of the sentence that is drawn. What
     # aligns words does, a forward pass that needs less than a training step.
     ((translator, before),) = translators
-    assert [x for x in translator.compiled if x[0] != "attend"] == before
+    assert [x for x in translator.compiled if x[0] != "cross_attention"] == before
     assert len(before) > len(set(before))  # greedy and beam of the same shapes
 
 
@@ -269,6 +269,7 @@ RECURRENT = replace(
     CONFIG,
     model=RecurrentConfig(emb_dim=8, hidden_dim=16, encoder_dim=8, readout_dim=8, dropout_rate=0.1),
 )
+ALIGNED = {"alignment.json", "attention.png"}
 
 
 def test_a_recurrent_model_trains_in_buckets(tmp_path, monkeypatch, capsys, caplog):
@@ -282,7 +283,10 @@ def test_a_recurrent_model_trains_in_buckets(tmp_path, monkeypatch, capsys, capl
     monkeypatch.setattr(parallel, "split_global", split_global)
     config = replace(RECURRENT, training=replace(CONFIG.training, micro_batches=3))
     with jax.log_compiles():
-        train(config, tmp_path / "alone")
+        summary = train(config, tmp_path / "alone")
+    assert "alignment_error_rate" in summary
+    assert {path.name for path in (tmp_path / "alone").iterdir()} >= ALIGNED
+    assert nmt.load(tmp_path / "alone").config == config
     # 512 // 8 = 64 rows, 42, 32, …, filled up for 8 devices of 3 micro-batches.
     shapes = [(72, 8, 8), (48, 12, 12), (48, 16, 16), *((24, n, n) for n in (24, 32, 48, 64))]
     assert f"training compiles at most 7 shape(s): {shapes}" in capsys.readouterr().err
@@ -297,17 +301,13 @@ def test_a_recurrent_model_trains_in_buckets(tmp_path, monkeypatch, capsys, capl
     assert list(differences(tmp_path / "alone", tmp_path / "interrupted")) == []
 
 
-def test_a_recurrent_run_leaves_what_every_run_does(tmp_path, capsys):
-    for attention, files in (("additive", {"alignment.json", "attention.png"}), (None, set())):
-        config = replace(RECURRENT, model=replace(RECURRENT.model, attention=attention))
-        workdir = tmp_path / str(attention)
-        summary = train(config, workdir)
-        assert ("alignment_error_rate" in summary) == bool(files)
-        names = {path.name for path in workdir.iterdir()}
-        assert {"alignment.json", "attention.png"} & names == files
-        assert nmt.load(workdir).config == config
+def test_a_model_without_attention_leaves_a_run_without_alignments(tmp_path, capsys):
+    config = replace(RECURRENT, model=replace(RECURRENT.model, attention=None))
+    assert "alignment_error_rate" not in train(config, tmp_path)
+    assert not ALIGNED & {path.name for path in tmp_path.iterdir()}
+    assert nmt.load(tmp_path).config == config
     with pytest.raises(InputError, match="another configuration"):
-        train(CONFIG, workdir)
+        train(CONFIG, tmp_path)
     assert "model: this run has 'RecurrentConfig', now given 'Trans" in capsys.readouterr().err
 
 

@@ -24,7 +24,6 @@ from nmt.data.tokenizer import Tokenizer
 from nmt.decoding import alignment
 from nmt.decoding.alignment import ALIGNER, Aligner
 from nmt.decoding.translator import Translator
-from nmt.evaluation.alignment import alignment_error_rate
 from nmt.evaluation.metrics import corpus_scores
 from nmt.models.seq2seq import Model, Params, build
 from nmt.progress import progress_bar, say, watched
@@ -405,8 +404,7 @@ def align(
         for corpus, alignments in zip(splits[1:], gold, strict=True)
     )
     aligner = alignment.choose_aligner(dev, *gold[0][:2])
-    found = [alignment.align(attention, aligner) for attention in test]
-    return aligner, alignment_error_rate(found, *gold[1][:2])
+    return aligner, alignment.error_rate(test, aligner, *gold[1][:2])
 
 
 def draw(translator: Translator, sentences: Sequence[str], workdir: Path) -> None:
