@@ -16,6 +16,5 @@ config = replace(
         reading="backward",
         decoder="luong",
         attention="general",
-        readout_dim=None,
     ),
 )

@@ -1,4 +1,4 @@
-"""RNN encoder-decoder (Cho et al. 2014) on Multi30k: RNNsearch with a fixed vector."""
+"""An RNN encoder-decoder (after Cho et al. 2014) on Multi30k: RNNsearch with a fixed vector."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""RNN encoder-decoder (Cho et al. 2014): RNNsearch with a fixed vector."""
+"""An RNN encoder-decoder (after Cho et al. 2014): RNNsearch, its context a fixed vector."""
 
 from dataclasses import replace
 from pathlib import Path

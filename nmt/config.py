@@ -255,6 +255,7 @@ class RecurrentConfig(_Group, group="model"):
         self._expect_types()
         widths = ("emb_dim", "hidden_dim", "encoder_dim", "attention_dim", "readout_dim")
         self._expect_least(1, *widths, "num_layers", "window_size")
+        self._expect(self.window_size < 2**31, "window_size", "less than 2^31")
         self._expect_share("dropout_rate")
         self._expect(self.window is None or self.attention is not None, "window", "attention, too")
         self._expect(
@@ -277,9 +278,24 @@ class RecurrentConfig(_Group, group="model"):
         return ("forward", "backward") if self.reading == "both" else (self.reading,)
 
     @property
+    def encoder_width(self) -> int:
+        """Width of the encoder's states, in each direction."""
+        return self.encoder_dim or self.hidden_dim
+
+    @property
     def annotation_dim(self) -> int:
         """Width of an annotation: the states of all directions side by side."""
-        return len(self.directions) * (self.encoder_dim or self.hidden_dim)
+        return len(self.directions) * self.encoder_width
+
+    @property
+    def attention_width(self) -> int:
+        """Width inside the additive score."""
+        return self.attention_dim or self.hidden_dim
+
+    @property
+    def readout_width(self) -> int:
+        """Width of what the output layer reads."""
+        return self.readout_dim or self.hidden_dim
 
     @property
     def num_cross_attentions(self) -> tuple[int, int]:

@@ -106,9 +106,9 @@ def pack(
     return _place(sources, targets, rows, source_length, target_length, pad_id, bos_id)
 
 
-def bucket_length(length: int, smallest: int = 16) -> int:
-    """The smallest bucket that holds a sequence: `smallest` doubled as often as needed."""
-    return smallest << max(0, (length - 1) // smallest).bit_length()
+def bucket_length(length: int) -> int:
+    """The smallest bucket that holds a sequence: 16, doubled as often as needed."""
+    return 16 << ((length - 1) // 16).bit_length()
 
 
 def bucket_shapes(

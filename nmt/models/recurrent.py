@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from nmt.config import RecurrentConfig
 from nmt.models.cells import NUM_PARTS, read
+from nmt.models.encoder_decoder import EncoderDecoder, embedding
 from nmt.models.layers import Output, output
 from nmt.models.recurrent_decoder import (
     BahdanauDecoder,
@@ -35,7 +36,7 @@ class Encoder(nn.Module):
 
     def setup(self) -> None:
         config = self.config
-        self.dim = config.encoder_dim or config.hidden_dim
+        self.dim = config.encoder_width
         width = config.emb_dim
         layers = []
         for _ in range(config.num_layers):
@@ -70,44 +71,21 @@ class Encoder(nn.Module):
         return Memory(x, segments, jnp.stack(finals, axis=1))
 
 
-class Recurrent(nn.Module):
+class Recurrent(EncoderDecoder):
     """Encoder and decoder with the methods that every sequence-to-sequence model offers."""
 
     config: RecurrentConfig
-    source_vocab_size: int
-    target_vocab_size: int
-    shared_embeddings: bool
 
     packable: ClassVar[bool] = False  # a state goes on from one place to the next
 
     def setup(self) -> None:
+        super().setup()
         config = self.config
-        self.target_embedding = _embedding(self.target_vocab_size, config.emb_dim, config)
-        if self.shared_embeddings:
-            self.source_embedding = self.target_embedding
-        else:
-            self.source_embedding = _embedding(self.source_vocab_size, config.emb_dim, config)
         self.encoder = Encoder(config)
         decoder = BahdanauDecoder if config.decoder == "bahdanau" else LuongDecoder
         self.decoder = decoder(config)
-        width = config.readout_dim or config.hidden_dim
-        self.output_embedding = _embedding(self.target_vocab_size, width, config)  # W_o
-        self.dropout = nn.Dropout(config.dropout_rate)
-
-    def __call__(
-        self,
-        source: Int[Array, "B S"],
-        source_segments: Int[Array, "B S"],
-        source_positions: Int[Array, "B S"],
-        decoder_input: Int[Array, "B T"],
-        target_segments: Int[Array, "B T"],
-        target_positions: Int[Array, "B T"],
-        *,
-        deterministic: bool,
-    ) -> Output:
-        """Encodes the source and decodes the target, teacher-forced."""
-        memory = self.encode(source, source_segments, source_positions, deterministic=deterministic)
-        return self._decode(memory, decoder_input, deterministic)
+        width = config.readout_width
+        self.output_embedding = embedding(self.target_vocab_size, config, width)  # W_o
 
     def encode(
         self,
@@ -129,30 +107,15 @@ class Recurrent(nn.Module):
         x = self.dropout(self.source_embedding(source), deterministic=deterministic)
         return self.encoder(x, segments, deterministic)
 
-    def decode(
+    def _decode(
         self,
         memory: Memory,
         decoder_input: Int[Array, "B T"],
         segments: Int[Array, "B T"],
         positions: Int[Array, "B T"],
-        *,
         deterministic: bool,
-    ) -> Float[Array, "B T V"]:
-        """Computes the logits of each next target piece, given those before it.
-
-        Args:
-          memory: what `encode` returned.
-          decoder_input: target ids, shifted right behind the begin piece.
-          segments: not needed: padding comes last.
-          positions: not needed.
-          deterministic: as in `encode`.
-        """
-        del segments, positions
-        return self._decode(memory, decoder_input, deterministic).logits
-
-    def _decode(
-        self, memory: Memory, decoder_input: Int[Array, "B T"], deterministic: bool
     ) -> Output:
+        del segments, positions  # padding comes last
         embedded = self.dropout(self.target_embedding(decoder_input), deterministic=deterministic)
         constants, cache = self.decoder.constants(memory), self.decoder.begin(memory)
         take_step, noise = self.decoder.stepper(constants), None
@@ -212,12 +175,3 @@ class Recurrent(nn.Module):
     ) -> Output:
         x = self.decoder.readout(constants, seen, embedded)
         return output(self.dropout(x, deterministic=deterministic), self.output_embedding)
-
-
-def _embedding(rows: int, width: int, config: RecurrentConfig) -> nn.Embed:
-    return nn.Embed(
-        rows,
-        width,
-        embedding_init=nn.initializers.normal(width**-0.5),
-        dtype=config.compute_dtype,
-    )

@@ -124,7 +124,7 @@ class Decoder(nn.Module):
         width, dtype = config.hidden_dim, config.compute_dtype
         below = [config.emb_dim] + [width] * (config.num_layers - 1)
         self.layers = [Layer(config.cell, d, width, dtype) for d in below]
-        inside = config.attention_dim or width
+        inside = config.attention_width
         if config.attention == "additive":
             self.query = Projection((width,), (inside,), dtype)  # W_a
             self.key = Projection((config.annotation_dim,), (inside,), dtype)  # U_a
@@ -134,11 +134,6 @@ class Decoder(nn.Module):
         if config.window == "predictive":
             self.centre_inner = Projection((width,), (width,), dtype)  # W_p
             self.centre = self.param("centre", nn.initializers.normal(width**-0.5), (width,))  # v_p
-
-    @property
-    def readout_dim(self) -> int:
-        """Width of what the output layer reads."""
-        return self.config.readout_dim or self.config.hidden_dim
 
     def hidden(self, state: Float[Array, "*B _"]) -> Float[Array, "*B H"]:
         """Returns h of a state."""
@@ -217,22 +212,22 @@ class BahdanauDecoder(Decoder):
     """Looks, then steps; maxout reads the state before (Bahdanau et al. 2015, appendix A.2.2).
 
     Without attention c is fixed to the encoder's last state, by which the paper reduces it to the
-    RNN encoder-decoder (that of Cho et al. 2014 transforms c first, and its maxout reads the new
-    state). As in the Transformer, the output layer has no bias.
+    RNN encoder-decoder (that of Cho et al. 2014 transforms c first, resets it with the state, and
+    its maxout reads the new state). As in the Transformer, the output layer has no bias.
     """
 
     def setup(self) -> None:
         super().setup()
         config = self.config
         width, dtype = config.hidden_dim, config.compute_dtype
-        encoder_dim = NUM_PARTS[config.cell] * (config.encoder_dim or width)
+        encoder_dim = NUM_PARTS[config.cell] * config.encoder_width
         begin = (NUM_PARTS[config.cell] * width,)
         self.begins = [  # W_s
             Projection((encoder_dim,), begin, dtype, use_bias=True) for _ in self.layers
         ]
         fed = (NUM_GATES[config.cell] * width,)
         self.fed = Projection((config.annotation_dim,), fed, dtype)  # C, C_z and C_r
-        twice = (2 * self.readout_dim,)
+        twice = (2 * config.readout_width,)
         self.readout_state = Projection((width,), twice, dtype, use_bias=True)  # U_o
         self.readout_embedding = Projection((config.emb_dim,), twice, dtype)  # V_o
         self.readout_context = Projection((config.annotation_dim,), twice, dtype)  # C_o
@@ -288,7 +283,7 @@ class LuongDecoder(Decoder):
         super().setup()
         config = self.config
         if config.attention is not None:
-            both, vector = config.annotation_dim + config.hidden_dim, self.readout_dim
+            both, vector = config.annotation_dim + config.hidden_dim, config.readout_width
             self.combine = Projection((both,), (vector,), config.compute_dtype)  # W_c
             gates = (NUM_GATES[config.cell] * config.hidden_dim,)
             self.fed = Projection((vector,), gates, config.compute_dtype)
@@ -303,7 +298,7 @@ class LuongDecoder(Decoder):
             ).reshape(rows, 1, -1)
             for number in range(self.config.num_layers)
         )
-        width = self.readout_dim if self.config.attention is not None else 0
+        width = self.config.readout_width if self.config.attention is not None else 0
         return Cache(states, jnp.zeros((rows, 1, width)), jnp.int32(0))
 
     def entering(self, fixed: Float[Array, "B 1 W"]) -> None:

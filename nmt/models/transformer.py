@@ -19,6 +19,7 @@ from nmt.models.attention import (
     segment_mask,
     sinusoidal_positions,
 )
+from nmt.models.encoder_decoder import EncoderDecoder, embedding
 from nmt.models.layers import Output, Projection, multiply, output
 
 KeyValue = tuple[Float[Array, "..."], Float[Array, "..."]]  # [*B, S, N, H] each
@@ -240,46 +241,23 @@ class DecoderLayer(nn.Module):
         return self.feed_forward_residual.leave(x, h, deterministic), weights
 
 
-class Transformer(nn.Module):
+class Transformer(EncoderDecoder):
     """Encoder and decoder with the methods that every sequence-to-sequence model offers."""
 
     config: TransformerConfig
-    source_vocab_size: int
-    target_vocab_size: int
-    shared_embeddings: bool
 
     packable: ClassVar[bool] = True  # attention keeps the sentences that share a row apart
 
     def setup(self) -> None:
+        super().setup()
         config = self.config
-        self.target_embedding = _embedding(self.target_vocab_size, config)
-        if self.shared_embeddings:
-            self.source_embedding = self.target_embedding
-        else:
-            self.source_embedding = _embedding(self.source_vocab_size, config)
         if config.learned_positions:
-            self.position_embedding = _embedding(config.learned_positions, config)
-        self.dropout = nn.Dropout(config.dropout_rate)
+            self.position_embedding = embedding(config.learned_positions, config)
         self.encoder_layers = [EncoderLayer(config) for _ in range(config.num_layers)]
         self.decoder_layers = [DecoderLayer(config) for _ in range(config.num_layers)]
         if config.norm == "pre":  # the sums that leave the stacks have not been normalised
             self.encoder_norm = _layer_norm(config)
             self.decoder_norm = _layer_norm(config)
-
-    def __call__(
-        self,
-        source: Int[Array, "B S"],
-        source_segments: Int[Array, "B S"],
-        source_positions: Int[Array, "B S"],
-        decoder_input: Int[Array, "B T"],
-        target_segments: Int[Array, "B T"],
-        target_positions: Int[Array, "B T"],
-        *,
-        deterministic: bool,
-    ) -> Output:
-        """Encodes the source and decodes the target, teacher-forced."""
-        memory = self.encode(source, source_segments, source_positions, deterministic=deterministic)
-        return self._decode(memory, decoder_input, target_segments, target_positions, deterministic)
 
     def encode(
         self,
@@ -303,26 +281,6 @@ class Transformer(nn.Module):
             x, weights = layer(x, mask, deterministic)
             self.sow("attention", "encoder", weights)
         return Memory(self.encoder_norm(x) if self.config.norm == "pre" else x, segments)
-
-    def decode(
-        self,
-        memory: Memory,
-        decoder_input: Int[Array, "B T"],
-        segments: Int[Array, "B T"],
-        positions: Int[Array, "B T"],
-        *,
-        deterministic: bool,
-    ) -> Float[Array, "B T V"]:
-        """Computes the logits of each next target piece, given those before it.
-
-        Args:
-          memory: what `encode` returned.
-          decoder_input: target ids, shifted right behind the begin piece.
-          segments: as in `encode`; a sentence attends to the memory of its own number.
-          positions: as in `encode`.
-          deterministic: as in `encode`.
-        """
-        return self._decode(memory, decoder_input, segments, positions, deterministic).logits
 
     def _decode(
         self,
@@ -424,15 +382,6 @@ def _with_room(keys_values: tuple[KeyValue, ...], places: int) -> tuple[KeyValue
         return jnp.pad(x, width)
 
     return tuple((pad(key, 3), pad(value, 2)) for key, value in keys_values)
-
-
-def _embedding(rows: int, config: TransformerConfig) -> nn.Embed:
-    return nn.Embed(
-        rows,
-        config.emb_dim,
-        embedding_init=nn.initializers.normal(config.emb_dim**-0.5),
-        dtype=config.compute_dtype,
-    )
 
 
 def _layer_norm(config: TransformerConfig) -> nn.LayerNorm:

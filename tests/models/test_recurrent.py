@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_transformer import (
+from seq2seq_models import (
     CLOSE,
     SOURCE_VOCAB,
     TARGET_VOCAB,
@@ -242,17 +242,6 @@ def test_output_depends_on_all_earlier_inputs_and_no_later_one(variant):
     np.testing.assert_array_equal(depends, np.tri(7, dtype=bool))
 
 
-def test_later_pieces_change_no_bit_of_earlier_logits(variant):
-    model, params = variant
-    (pair,) = random_pairs(2, [(5, 8)])
-    before = forward(model, params, *lay([[pair]]))
-    for t in (1, 4, 7):
-        changed = pair[0], pair[1][:t] + [4 + (id - 3) % 15 for id in pair[1][t:]]
-        after = forward(model, params, *lay([[changed]]))
-        np.testing.assert_array_equal(after[0, :t], before[0, :t])
-        assert np.abs(after[0, t:8] - before[0, t:8]).max(-1).min() > 1e-3
-
-
 def test_padding_and_neighbours_change_nothing(variant):
     model, params = variant
     pair, other = random_pairs(3, [(5, 6), (9, 12)])
@@ -264,25 +253,6 @@ def test_padding_and_neighbours_change_nothing(variant):
     for company, (arrays, row) in together.items():
         logits = forward(model, params, *arrays)[row, :6]
         np.testing.assert_allclose(logits, alone, **CLOSE, err_msg=company)
-
-
-def test_ids_under_padding_change_no_bit(variant):
-    model, params = variant
-    arrays = lay([random_pairs(4, [(3, 4)]), random_pairs(5, [(6, 3)])])
-    source, source_segments, source_positions, target, target_segments, target_positions = arrays
-    before = forward(model, params, *arrays)
-    after = forward(
-        model,
-        params,
-        jnp.where(source_segments == 0, 7, source),
-        source_segments,
-        source_positions,
-        jnp.where(target_segments == 0, 9, target),
-        target_segments,
-        target_positions,
-    )
-    real = target_segments != 0
-    np.testing.assert_array_equal(after[real], before[real])
 
 
 def test_an_empty_row_has_finite_logits_and_gradients(variant):
@@ -298,36 +268,6 @@ def test_an_empty_row_has_finite_logits_and_gradients(variant):
     assert all(np.isfinite(x).all() for x in jax.tree.leaves((gradients, logits)))
 
 
-# Decoding piece by piece.
-
-
-@pytest.mark.parametrize("beam_size", [1, 3])
-def test_cached_decoding_equals_the_full_pass(variant, beam_size):
-    model, params = variant
-    batch, max_length = 3, 7
-    rng = np.random.default_rng(6)
-    arrays = lay([[pair] for pair in random_pairs(6, [(5, 1), (8, 1), (2, 1)])], 8, 1, batch)
-    memory = encode(model, params, *arrays[:3])
-    constants, cache = start(model, params, memory, 3)
-    assert all(x.shape[0] == batch for x in jax.tree.leaves(constants))
-
-    tiled = jax.tree.map(lambda x: jnp.repeat(x, beam_size, axis=0), memory)
-    ones = jnp.ones((batch * beam_size, max_length), jnp.int32)
-
-    cache = model.reorder(cache, jnp.zeros((batch, beam_size), jnp.int32))
-    pieces = np.zeros((batch, beam_size, max_length), np.int32)
-    for t in range(max_length):
-        cache = model.grow(cache, max_length)
-        pieces[:, :, t] = rng.integers(4, TARGET_VOCAB, (batch, beam_size))
-        logits, cache = decode_step(model, params, constants, cache, jnp.asarray(pieces[:, :, t]))
-        flat = jnp.asarray(pieces.reshape(-1, max_length))
-        expected = decode(model, params, tiled, flat, ones, jnp.cumsum(ones, axis=1) - 1)[:, t]
-        np.testing.assert_allclose(logits.reshape(expected.shape), expected, **CLOSE)
-        parents = rng.integers(0, beam_size, (batch, beam_size))
-        cache = model.reorder(cache, jnp.asarray(parents))
-        pieces = np.take_along_axis(pieces, parents[..., None], axis=1)
-
-
 # Dropout.
 
 
@@ -336,21 +276,29 @@ def test_dropout_stands_where_it_should_and_differs_from_step_to_step():
     arrays = lay([random_pairs(7, [(12, 14)])] * 8, 12, 14, 8)
 
     @jax.jit
-    def run(params):
-        places = []
+    def run(params, off):
+        """Drops at all places but one; the decoder's two layers are two."""
+        places, number = [], 0
 
         def record(call, args, kwargs, context):
+            nonlocal number
             y = call(*args, **kwargs)
             if isinstance(context.module, nn.Dropout) and context.method_name == "__call__":
+                layers = y.shape[3] if y.ndim == 5 else 1
+                here = number + jnp.arange(layers) == off
+                y = jnp.where(here[:, None], args[0], y)
                 places.append((args[0], y))
+                number += layers
             return y
 
         with nn.intercept_methods(record):
             rngs = {"dropout": jax.random.key(0)}
-            model.apply({"params": params}, *arrays, deterministic=False, rngs=rngs)
-        return places
+            output = model.apply({"params": params}, *arrays, deterministic=False, rngs=rngs)
+        return places, output.logits
 
-    places = jax.device_get(run(params))
+    places, logits = jax.device_get(run(params, -1))
+    for off in range(7):
+        assert np.abs(run(params, off)[1] - logits).max() > 1e-3
     shapes = [x.shape for x, _ in places]
     # Embedded source; between the encoder's layers; embedded target; between the decoder's layers,
     # at every step; what the output layer reads.
@@ -393,8 +341,8 @@ def test_bfloat16_is_the_type_of_activations_but_not_of_states(variant):
     logits = forward(rounded, params, *arrays)
     assert logits.dtype == jnp.float32
     difference = np.abs(logits - forward(model, params, *arrays))
-    # bfloat16 keeps 8 bits: 1/256 of each activation, over up to nine steps.
-    assert 0 < difference.max() < 0.1
+    # bfloat16 keeps 8 bits: 1/256 of each activation, over nine steps; 0.022 at most was seen.
+    assert 0 < difference.max() < 0.05 * logits.std()
 
 
 def test_integers_stand_for_the_weights(variant):
@@ -404,8 +352,9 @@ def test_integers_stand_for_the_weights(variant):
     kernels = [x.dtype for p, x in jax.tree.leaves_with_path(quantized) if "kernel" in str(p[-1])]
     assert set(kernels) == {jnp.dtype("int8")}
     assert "int8" in quantized["output_embedding"]
-    difference = np.abs(forward(model, quantized, *arrays) - forward(model, params, *arrays))
-    assert 0 < difference.max() < 0.2
+    logits = forward(model, params, *arrays)
+    difference = np.abs(forward(model, quantized, *arrays) - logits)
+    assert 0 < difference.max() < 0.15 * logits.std()  # 0.068 at most was seen
 
 
 # Attention maps.
@@ -447,15 +396,21 @@ def test_a_fixed_vector_is_all_that_the_decoder_sees():
         )
 
 
-def test_the_forget_gate_is_open_at_first():
-    model = build(LUONG, (SOURCE_VOCAB, TARGET_VOCAB), False)
-    bias = init_params(model, jax.random.key(0))["decoder"]["layers_0"]["input"]["bias"]
-    np.testing.assert_array_equal(bias, np.repeat([0.0, 1.0, 0.0, 0.0], 10))
-    gru = init_params(build(RNNSEARCH, (9, 9), False), jax.random.key(0))
-    layer = gru["decoder"]["layers_0"]
-    assert not layer["input"]["bias"].any()
-    for block in np.split(layer["gates"]["kernel"], 2, axis=1):
-        np.testing.assert_allclose(block @ block.T, np.eye(10), **CLOSE)
+@pytest.mark.parametrize("config", [RNNSEARCH, LUONG], ids=["gru", "lstm"])
+def test_recurrent_matrices_are_orthogonal_at_first_and_the_forget_gate_is_open(config):
+    params = init_params(build(config, (9, 9), False), jax.random.key(0))
+    blocks = 0
+    for path, x in jax.tree.leaves_with_path(params):
+        name = jax.tree_util.keystr(path)
+        if "'gates'" in name or "'candidate'" in name:
+            for block in np.split(x, x.shape[1] // len(x), axis=1):
+                np.testing.assert_allclose(block @ block.T, np.eye(len(x)), **CLOSE)
+                blocks += 1
+        elif "'input']['bias'" in name:
+            gates = [0.0, 1.0, 0.0, 0.0] if config.cell == "lstm" else [0.0] * 3
+            np.testing.assert_array_equal(x, np.repeat(gates, x.size // len(gates)))
+    layers = config.num_layers * (len(config.directions) + 1)
+    assert blocks == layers * {"gru": 3, "lstm": 4}[config.cell]
 
 
 # Sizes.

@@ -11,13 +11,14 @@ import optax
 import pytest
 
 from nmt import parallel
-from nmt.config import TrainingConfig, TransformerConfig
+from nmt.config import RecurrentConfig, TrainingConfig, TransformerConfig
 from nmt.data.batching import Batch, fill_rows, pack, ragged
 from nmt.models.seq2seq import build
 from nmt.training.loss import Sums
 from nmt.training.step import TrainState, apply, init_state, make_eval_step, make_train_step
 
 MODEL = TransformerConfig(emb_dim=16, num_layers=1, num_heads=2, mlp_dim=32, dropout_rate=0.0)
+RECURRENT = RecurrentConfig(emb_dim=8, hidden_dim=8, encoder_dim=4)
 TRAINING = TrainingConfig(num_steps=3, batch_tokens=128)
 VOCAB = 19
 ROWS, LENGTH = 16, 8
@@ -85,9 +86,12 @@ def as_arrays(batch: Batch) -> Batch:
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "tolerance"), [(SGD, 1e-6), (optax.adam(1e-2), 1e-5)], ids=["sgd", "adam"]
+    ("config", "optimizer", "tolerance"),
+    [(MODEL, SGD, 1e-6), (MODEL, optax.adam(1e-2), 1e-5), (RECURRENT, SGD, 1e-6)],
+    ids=["sgd", "adam", "recurrent"],
 )
-def test_eight_devices_equal_one(model, optimizer, tolerance):
+def test_eight_devices_equal_one(config, optimizer, tolerance):
+    model = build(config, (VOCAB, VOCAB), True)
     one = start(model, optimizer)
     first = jax.device_get(one.params)
     many = parallel.replicate(one)
