@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -17,7 +18,7 @@ import tyro
 
 from nmt import parallel
 from nmt.analysis import figures
-from nmt.analysis.attention import attention
+from nmt.analysis.attention import KINDS, attention
 from nmt.analysis.page import attention_page
 from nmt.checkpoint import Which, write_atomic
 from nmt.config import InputError, SearchOptions
@@ -90,7 +91,7 @@ def translate(
         raise InputError("a line of text holds one translation; give --format json, or --mbr")
     shapes = translator.shapes(**search)
     say(f"translating compiles at most {len(shapes)} shapes: {shapes} (rows, source pieces)")
-    translator.check_memory(**search)
+    translator.check_memory(alignments=alignments is not None, **search)
     number = num_overlong = first = 0
     with ExitStack() as stack:
         # In this order: what cannot be opened must not cost the file that can.
@@ -164,7 +165,7 @@ def align(
     """Align the words of given translations: lines of a source, a tab and a target.
 
     Args:
-        workdir: Folder of a run, or of several that share a vocabulary.
+        workdir: Folder of a run, or of several that share a vocabulary: then the first aligns.
         input: File to align, its words between spaces; None is standard input.
         output: File to write; None is standard output.
         checkpoint: Which to load: the best by dev BLEU, the latest, or that of a step.
@@ -200,7 +201,7 @@ def attend(
 
     Args:
         workdir: Folder of a run.
-        sentence: To translate.
+        sentence: To translate; one that begins with a dash comes last, behind two dashes.
         translation: Whose words are to look; None is the model's own.
         output: Folder to write attention.html and a picture of each kind to: cross-attention, the
             Transformer's self-attention, and saliency, which a model without attention has too.
@@ -210,6 +211,8 @@ def attend(
     with mistakes():
         looks = attention(translator, sentence, translation, saliency=True)
     output.mkdir(parents=True, exist_ok=True)
+    for kind in KINDS:  # of another model, perhaps
+        (output / f"{kind}.png").unlink(missing_ok=True)
     written = [output / "attention.html"]
     write_atomic(written[0], attention_page(looks))
     for kind, layers in looks.maps.items():
@@ -219,7 +222,9 @@ def attend(
             for layer, heads in enumerate(layers, 1)
         ]
         written.append(output / f"{kind}.png")
-        figures.attention_maps(maps, columns, rows, written[-1])
+        with warnings.catch_warnings():  # the page shows what matplotlib's font has no glyph for
+            warnings.filterwarnings("ignore", "Glyph .* missing from font")
+            figures.attention_maps(maps, columns, rows, written[-1])
     print("\n".join(map(str, written)))
 
 

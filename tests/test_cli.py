@@ -297,7 +297,11 @@ def test_what_has_no_translation_is_strict_json():
 
 def test_where_a_sentence_looks_is_drawn(run, tmp_path, command):
     options = ("--workdir", run, "--output", tmp_path / "new" / "looks")
-    result = command("attend", *options, "The boy sleeps.", "--translation", "O menino dorme.")
+    (tmp_path / "new" / "looks").mkdir(parents=True)
+    (tmp_path / "new" / "looks" / "cross.png").write_bytes(b"of another run")
+    result = command(
+        "attend", *options, "The boy sleeps.", "--translation", "O menino dorme 猫 já."
+    )
     names = ["attention.html", "encoder.png", "decoder.png", "cross.png", "saliency.png"]
     written = result.out.decode().splitlines()
     assert {Path(path).name for path in written} == set(names)
@@ -307,10 +311,11 @@ def test_where_a_sentence_looks_is_drawn(run, tmp_path, command):
     for path in written[1:]:
         assert Path(path).read_bytes().startswith(b"\x89PNG")
     for sentence, message in (
-        (" ", "error: the sentence or its translation is empty"),
-        ("a " * 300, "error: sentence 0 has 301 pieces, more than"),
+        ((" ",), "error: the sentence is empty"),
+        (("The boy.", "--translation", " "), "error: the translation is empty"),
+        (("a " * 300,), "error: sentence 0 has 301 pieces, more than"),
     ):
-        refused = command("attend", "--workdir", run, "--output", tmp_path / "none", sentence)
+        refused = command("attend", "--workdir", run, "--output", tmp_path / "none", *sentence)
         assert refused.status == 2
         assert mistakes(refused)[0].startswith(message)
     assert not (tmp_path / "none").exists()

@@ -1,6 +1,5 @@
 """Where a model looks while it translates a sentence: all kinds of attention, between words."""
 
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -13,6 +12,12 @@ from nmt.decoding import decoder
 from nmt.decoding.alignment import merge_words, owners, whitespace_words
 from nmt.decoding.translator import Translator
 from nmt.models.seq2seq import attention_maps
+
+KINDS = ("encoder", "decoder", "cross", "saliency")
+"""Of attention; which of them there are is a model's matter."""
+
+_attention_maps = jax.jit(attention_maps, static_argnums=0)
+_saliency = jax.jit(decoder.saliency, static_argnums=(0, 1))
 
 
 class Attention(NamedTuple):
@@ -59,17 +64,15 @@ def attention(
         translator.check_pair(sentence, text)
         pieces, starts = tokenizer.encode_target([text])[0][:-1], tokenizer.target_starts(text)
     (source_pieces,) = tokenizer.encode_source([sentence])
-    if not (pieces and len(source_pieces) > 1):
-        raise ValueError("the sentence or its translation is empty")
+    if len(source_pieces) == 1 or not pieces:
+        which = "sentence" if len(source_pieces) == 1 else "translation"
+        raise ValueError(f"the {which} is empty: it has no words that look or are looked at")
     source, target = jnp.array([source_pieces]), jnp.array([[*pieces, tokenizer.eos_id]])
     params = jax.device_get(translator.params)
-    maps = jax.jit(partial(attention_maps, model))(
-        params, *decoder.teacher_forced(ids, source, target)
-    )
+    maps = _attention_maps(model, params, *decoder.teacher_forced(ids, source, target))
     maps = {kind: weights[:, 0] for kind, weights in jax.device_get(maps).items()}
     if saliency:
-        changes = jax.jit(partial(decoder.saliency, model, ids))(params, source, target)
-        maps["saliency"] = np.asarray(changes)[0]
+        maps["saliency"] = np.asarray(_saliency(model, ids, params, source, target))[0]
 
     spans = whitespace_words(sentence), whitespace_words(text)
     own = (

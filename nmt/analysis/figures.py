@@ -67,19 +67,27 @@ def attention_maps(
       source: words that are looked at, on the horizontal axes.
       target: words that look, on the vertical axes.
       path: file to write; its suffix chooses the format.
+
+    Raises:
+      ValueError: weights are not of these words.
     """
     shape = len(maps), max(map(len, maps))
     cells = len(target) * shape[0], len(source) * shape[1]
     cell = min(0.35, 60 / max(cells))  # inches, of a picture that memory holds
     size = (1 + cell * cells[1], 0.5 * shape[0] + cell * cells[0])
     figure = Figure(figsize=size)
+    text = {"fontsize": min(10, 65 * cell), "parse_math": False}  # "$" begins no mathematics
     panels = figure.subplots(*shape, sharex=True, sharey=True, squeeze=False)
     for row, titled in zip(panels, maps, strict=True):
         for axes, (title, weights) in zip(row, titled.items(), strict=True):
+            if weights.shape != (len(target), len(source)):
+                raise ValueError(
+                    f"weights are {weights.shape}; expected {len(target)} words that look at "
+                    f"{len(source)}"
+                )
             image = axes.imshow(weights, cmap="Blues", vmin=0, vmax=1, aspect="auto")
             axes.set_title(title)
-            # A word may hold two dollar signs: that is not mathematics.
-            axes.set_xticks(range(len(source)), source, rotation=90, parse_math=False)
-            axes.set_yticks(range(len(target)), target, parse_math=False)
+            axes.set_xticks(range(len(source)), source, rotation=90, **text)
+            axes.set_yticks(range(len(target)), target, **text)
     figure.colorbar(image, ax=panels, label="weight")
     figure.savefig(path, dpi=150 if len(maps) == 1 else 60, bbox_inches="tight")

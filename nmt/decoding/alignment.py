@@ -146,12 +146,21 @@ def choose_aligner(
 ) -> Aligner:
     """Chooses the aligner of least alignment error rate, the first of equals."""
     num_layers, num_heads = attentions[0].weights.shape[:2]
+    return min(
+        Aligner.all(num_layers, num_heads),
+        key=lambda aligner: error_rate(attentions, aligner, sure, possible),
+    )
 
-    def error(aligner: Aligner) -> float:
-        found = [align(attention, aligner) for attention in attentions]
-        return alignment_error_rate(found, sure, possible)
 
-    return min(Aligner.all(num_layers, num_heads), key=error)
+def error_rate(
+    attentions: Sequence[PieceAttention],
+    aligner: Aligner,
+    sure: Sequence[Collection[Link]],
+    possible: Sequence[Collection[Link]] | None = None,
+) -> float:
+    """Computes the alignment error rate of what an aligner says; see `alignment_error_rate`."""
+    found = [align(attention, aligner) for attention in attentions]
+    return alignment_error_rate(found, sure, possible)
 
 
 def pharaoh(alignment: Sequence[Link]) -> str:

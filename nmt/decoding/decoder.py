@@ -236,6 +236,7 @@ def saliency(
         raise ValueError("saliency needs gradients, and int8 has none; load another precision")
 
     def of_sentence(pair: tuple[Int[Array, " S"], Int[Array, " T"]]) -> Float[Array, "T S"]:
+        num_pieces = (pair[1] != NO_PIECE).sum()
         arrays = teacher_forced(ids, *(side[None] for side in pair))
 
         def log_probs(factors: Float[Array, " S"]) -> Float[Array, " T"]:
@@ -250,11 +251,18 @@ def saliency(
             return jnp.take_along_axis(jax.nn.log_softmax(output.logits[0]), pieces, axis=1)[:, 0]
 
         # One piece at a time: gradients of all logits at once would need the most memory of all.
-        _, pull = jax.vjp(log_probs, jnp.ones(source.shape[1]))
-        one = jnp.eye(target.shape[1])
-        return jnp.abs(jax.lax.map(lambda cotangent: pull(cotangent)[0], one))
+        def add(place: Int[Array, ""], found: Float[Array, "T S"]) -> Float[Array, "T S"]:
+            (changes,) = pull(jax.nn.one_hot(place, len(found)))
+            return found.at[place].set(jnp.abs(changes))
 
-    found = jax.lax.map(of_sentence, (source, target))
+        _, pull = jax.vjp(log_probs, jnp.ones(source.shape[1]))
+        return jax.lax.fori_loop(0, num_pieces, add, nothing)
+
+    nothing = jnp.zeros((target.shape[1], source.shape[1]))
+    found = jax.lax.map(
+        lambda pair: jax.lax.cond(pair[1][0] == NO_PIECE, lambda _: nothing, of_sentence, pair),
+        (source, target),
+    )
     found = found / jnp.maximum(found.sum(-1, keepdims=True), jnp.finfo(jnp.float32).tiny)
     return found[:, None, None]
 

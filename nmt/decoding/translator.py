@@ -19,6 +19,7 @@ from nmt.data.tokenizer import Tokenizer, clean
 from nmt.decoding import alignment, buckets, decoder
 from nmt.decoding.alignment import Aligner, Link, PieceAttention, Span, owners, whitespace_words
 from nmt.decoding.buckets import MAX_PHRASE_LENGTH, MAX_PHRASES, Batch, Request
+from nmt.decoding.compiled import Compiled
 from nmt.decoding.decoder import Ids, Phrases, Sampling, Values
 from nmt.decoding.rules import NO_PIECE
 from nmt.decoding.search import Hypotheses
@@ -26,7 +27,7 @@ from nmt.decoding.translation import NOTHING, Translation, joined, split_line
 from nmt.models.ensemble import Ensemble
 from nmt.models.quantization import cast_params, quantize_params
 from nmt.models.seq2seq import Params, SequenceModel, build, init_params
-from nmt.progress import progress_bar, say
+from nmt.progress import progress_bar
 
 LINES_AT_ONCE = 2048
 """Lines that are read before they are translated, unless the caller says otherwise."""
@@ -50,7 +51,8 @@ class Translator:
       tokenizer: of the model's vocabulary.
       config: of the experiment; `config.decoding` holds the defaults.
       aligner: which attention says what words are aligned; None in a model without.
-      compiled: what has been compiled so far: the method, and the shape of its source a device.
+      compiled: what has been compiled so far: the function of `nmt.decoding.decoder`, and the shape
+        of its source on a device.
     """
 
     def __init__(
@@ -65,9 +67,8 @@ class Translator:
         self.params = parallel.replicate_locally(params)
         self.aligner = aligner or Aligner.default(config.model)
         self._ids = Ids(tokenizer.pad_id, tokenizer.bos_id, tokenizer.eos_id)
-        self.compiled: list[tuple[str, tuple[int, ...]]] = []
-        self._functions: dict[tuple[Any, ...], Any] = {}
-        self._checked: set[tuple[Any, ...]] = set()
+        self._compiled = Compiled(model, self._ids)
+        self.compiled = self._compiled.shapes
 
     def with_params(self, params: Params) -> "Translator":
         """Returns a translator with other parameters and the same compiled functions."""
@@ -119,8 +120,12 @@ class Translator:
         if choice.samples and any(request.required for request in requests):
             raise ValueError("samples cannot be made to contain phrases; leave out `required`")
         for batch in self._batches(requests, choice):
-            found: Hypotheses = self._run(
-                "search", batch.source, batch.phrases, values, num_hypotheses=num_hypotheses
+            found: Hypotheses = self._compiled.run(
+                decoder.search,
+                self.params,
+                (batch.source, batch.phrases),
+                (values,),
+                num_hypotheses=num_hypotheses,
             )
             for row, number in enumerate(batch.numbers):
                 best, *others = self._listed(found, row, choice.samples or choice.n_best)
@@ -156,7 +161,8 @@ class Translator:
         requests = self._forced(pairs)
         result = [NOTHING] * len(pairs)
         for batch in self._batches(requests, options):
-            log_probs, scores = self._run("force", batch.source, batch.phrases, values)
+            rows = batch.source, batch.phrases.prefix
+            log_probs, scores = self._compiled.run(decoder.force, self.params, rows, (values,))
             for row, number in enumerate(batch.numbers):
                 ids = list(requests[number].prefix)
                 own = log_probs[row, : len(ids)].tolist()
@@ -220,10 +226,11 @@ class Translator:
         """Yields the number of a pair and where its pieces look, batch by batch."""
         if by == "attention":
             self._expect_attention()
+        function = decoder.cross_attention if by == "attention" else decoder.saliency
         requests = self._forced(pairs)
         for batch in self._batches(requests, SearchOptions()):
-            name = "attend" if by == "attention" else "saliency"
-            weights = self._run(name, batch.source, batch.phrases, Values())
+            rows = batch.source, batch.phrases.prefix
+            weights = self._compiled.run(function, self.params, rows)
             for row, number in enumerate(batch.numbers):
                 size = len(requests[number].prefix), len(requests[number].source)
                 target = clean(pairs[number][1])
@@ -237,11 +244,14 @@ class Translator:
                     ),
                 )
 
-    def warm_up(self, lines: Sequence[str] | None = None, **options: Any) -> list[tuple[int, int]]:
+    def warm_up(
+        self, lines: Sequence[str] | None = None, *, alignments: bool = False, **options: Any
+    ) -> list[tuple[int, int]]:
         """Compiles shapes and takes the memory they need, so that no later call has to.
 
         Args:
           lines: those whose shapes `translate_lines` will need; None is all that `shapes` lists.
+          alignments: with what `translate` needs for alignments, or attention.
           **options: as `translate` takes them.
 
         Returns:
@@ -257,26 +267,37 @@ class Translator:
             requests = self._requests(parts, choice)
             needed = {buckets.bucket(r, self.config.decoding, choice) for r in requests}
             shapes = [shape for shape in shapes if shape[1] in needed]
-        num_hypotheses, values = self._values(choice)
         # The largest first: what does not fit is found at once.
         for shape in progress_bar(shapes[::-1], "compile", leave=False):
-            empty = np.full(shape, self.tokenizer.pad_id, np.int32)
-            self._run("search", empty, Phrases(), values, num_hypotheses=num_hypotheses)
+            for function, rows, values, static in self._work(shape, choice, alignments):
+                self._compiled.run(function, self.params, rows, values, **static)
         return shapes
 
-    def check_memory(self, **options: Any) -> None:
+    def check_memory(self, *, alignments: bool = False, **options: Any) -> None:
         """Compiles the largest shape that translating may need, and reads how much it takes.
 
         Args:
+          alignments: as in `warm_up`.
           **options: as `translate` takes them.
 
         Raises:
           InputError: it needs more memory than there is.
         """
-        num_hypotheses, values = self._values(SearchOptions(**options))
-        empty = np.full(self.shapes(**options)[-1], self.tokenizer.pad_id, np.int32)
-        arguments = self.params, parallel.split_local((empty, Phrases())), values
-        self._ready("search", arguments, num_hypotheses=num_hypotheses)
+        largest = self.shapes(**options)[-1]
+        work = self._work(largest, SearchOptions(**options), alignments)
+        for function, rows, values, static in work:
+            self._compiled.check(function, self.params, rows, values, **static)
+
+    def _work(
+        self, shape: tuple[int, int], options: SearchOptions, alignments: bool
+    ) -> Iterator[tuple[Any, tuple[Any, ...], tuple[Any, ...], dict[str, int]]]:
+        """Yields what `Compiled.run` is given to translate empty sentences in a shape."""
+        num_hypotheses, values = self._values(options)
+        source = np.full(shape, self.tokenizer.pad_id, np.int32)
+        yield decoder.search, (source, Phrases()), (values,), {"num_hypotheses": num_hypotheses}
+        if alignments:
+            target = np.full((shape[0], shape[1] + EXTRA_TARGET_LENGTH), NO_PIECE, np.int32)
+            yield decoder.cross_attention, (source, target), (), {}
 
     def translate_lines(
         self,
@@ -374,29 +395,6 @@ class Translator:
             values or own,
             num_hypotheses=num_hypotheses or beam_size,
         )
-
-    def force(
-        self, params: Params, source: Int[Array, "B S"], phrases: Phrases, values: Values
-    ) -> tuple[Float[Array, "B T"], Float[Array, " B"]]:
-        """Scores whole targets, given as prefixes; see `nmt.decoding.decoder.force`."""
-        assert phrases.prefix is not None
-        return decoder.force(self.model, self._ids, params, source, phrases.prefix, values)
-
-    def attend(
-        self, params: Params, source: Int[Array, "B S"], phrases: Phrases, values: Values
-    ) -> Float[Array, "B L N T S"]:
-        """Finds where whole targets look; see `nmt.decoding.decoder.cross_attention`."""
-        del values
-        assert phrases.prefix is not None
-        return decoder.cross_attention(self.model, self._ids, params, source, phrases.prefix)
-
-    def saliency(
-        self, params: Params, source: Int[Array, "B S"], phrases: Phrases, values: Values
-    ) -> Float[Array, "B 1 1 T S"]:
-        """Finds what whole targets depend on; see `nmt.decoding.decoder.saliency`."""
-        del values
-        assert phrases.prefix is not None
-        return decoder.saliency(self.model, self._ids, params, source, phrases.prefix)
 
     def shapes(self, **options: Any) -> list[tuple[int, int]]:
         """The (rows, source length) of every bucket: all shapes that translating may compile."""
@@ -537,8 +535,8 @@ class Translator:
         """Yields where the best hypothesis of each sentence looks, by one teacher-forced pass."""
         tokens, lengths = found.tokens[:, 0], found.lengths[:, 0]
         given = np.arange(tokens.shape[1]) < lengths[:, None]
-        best: Any = np.where(given, tokens, NO_PIECE)
-        weights = self._run("attend", batch.source, Phrases(prefix=best), Values())
+        rows = batch.source, np.where(given, tokens, NO_PIECE)
+        weights = self._compiled.run(decoder.cross_attention, self.params, rows)
         for row, number in enumerate(batch.numbers):
             length, source_length = lengths[row], (batch.source[row] != self._ids.pad).sum()
             yield (
@@ -555,48 +553,6 @@ class Translator:
         """Turns the ids of one hypothesis, without the end, into text."""
         pieces = tuple(self.tokenizer.target.id_to_piece(ids))
         return Translation(self.tokenizer.decode(ids), score, pieces, tuple(log_probs))
-
-    def _run(self, name: str, source: Any, phrases: Phrases, values: Values, **static: int) -> Any:
-        """Runs a method on all devices of this host; returns NumPy arrays."""
-        arguments = self.params, parallel.split_local((source, phrases)), values
-        return parallel.join_local(self._ready(name, arguments, **static)(*arguments))
-
-    def _ready(self, name: str, arguments: tuple[Any, ...], **static: int) -> Any:
-        """Returns a compiled function; refuses a shape that needs more memory than there is."""
-        function = self._compile(name, **static)
-        leaves, structure = jax.tree.flatten(arguments[1:])
-        key = (name, *static.values(), structure, *map(np.shape, leaves))
-        if key not in self._checked:
-            needed = parallel.memory_needed(function.lower(*arguments).compile())
-            available = parallel.memory_available()
-            rows, length = np.shape(leaves[0])[-2:]
-            size = "an unknown size" if needed is None else f"{needed / 1e6:,.0f} MB"
-            shape = f"{name} of {rows} rows of {length} source pieces needs {size}"
-            if needed is None or available is None:
-                say(shape)
-            elif needed > available:
-                raise InputError(
-                    f"{shape}, and {available / 1e6:,.0f} MB are available: with about "
-                    f"{rows * available // needed} rows it would fit; lower decoding.batch_tokens "
-                    "in the run's config.json, or the beam size, or take one_row"
-                )
-            self._checked.add(key)
-        return function
-
-    def _compile(self, name: str, **static: int) -> Any:
-        """Compiles the method of this name for all devices, and counts what for."""
-        key = (name, *static.values())
-        if key not in self._functions:
-            unbound = copy.copy(self)  # what is compiled outlives these parameters
-            unbound.params = None
-            method = partial(getattr(unbound, name), **static)
-
-            def counted(params: Params, rows: tuple[Any, Phrases], values: Values) -> Any:
-                unbound.compiled.append((name, rows[0].shape))  # traced once a compilation
-                return method(params, *rows, values)
-
-            self._functions[key] = parallel.pmap_rows(counted)
-        return self._functions[key]
 
     def _parts(self, lines: Sequence[str], options: SearchOptions) -> list[list[str]]:
         """Returns the parts of each line that fit, with their translations."""

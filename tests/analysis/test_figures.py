@@ -22,3 +22,7 @@ def test_any_word_can_stand_on_an_axis(word, tmp_path):
     weights = np.array([[0.75, 0.25], [0.5, 0.5], [0.0, 1.0]])
     attention_maps([{"": weights}], ["one", word], [word, "two", "three"], tmp_path / "map.png")
     assert matplotlib.image.imread(tmp_path / "map.png").std() > 0
+    with pytest.raises(ValueError, match=r"\(3, 2\); expected 2 words that look at 3"):
+        attention_maps(
+            [{"": weights}], ["one", word, "three"], ["two", "four"], tmp_path / "no.png"
+        )

@@ -1,5 +1,7 @@
 """The page of attention, in a real browser: it says what it was given, and text stays text."""
 
+import base64
+import hashlib
 import html
 import json
 import re
@@ -61,9 +63,13 @@ def show(tmp_path):
     if BROWSER is None:
         pytest.skip("no Chromium here")
 
-    def dump(found: Attention, fragment: str) -> str:
-        path = tmp_path / "attention.html"
-        path.write_text(attention_page(found))
+    def dump(found: Attention, fragment: str, act: str = "") -> str:
+        path, page = tmp_path / "attention.html", attention_page(found)
+        if act:  # a script that does as a person would; the page's policy has to let it
+            digest = base64.b64encode(hashlib.sha256(act.encode()).digest()).decode()
+            page = page.replace("script-src ", f"script-src 'sha256-{digest}' ")
+            page = page.replace("</body>", f"<script>{act}</script></body>")
+        path.write_text(page)
         command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-gpu-sandbox"]
         command += [f"--user-data-dir={tmp_path}", "--virtual-time-budget=2000", "--dump-dom"]
         url = f"file://{quote(str(path))}#{fragment}"
@@ -74,7 +80,10 @@ def show(tmp_path):
 
 
 def value(document: str) -> str:
-    return html.unescape(re.search(r'<p id="value"[^>]*>(.*?)</p>', document, re.DOTALL)[1])
+    """The line below the controls; its words are each by itself, whichever way they are written."""
+    line = re.search(r'<p id="value"[^>]*>(.*?)</p>', document, re.DOTALL)[1]
+    words = re.fullmatch(r"<bdi>(.*?)</bdi>( → )<bdi>(.*?)</bdi>(: [\d.]+)", line, re.DOTALL)
+    return html.unescape("".join(words.groups()) if words else line)
 
 
 def chosen(document: str) -> list[str]:
@@ -106,6 +115,44 @@ def test_the_mean_of_heads_is_shown_first(show):
     document = show(LOOKS, "cell=1,1")
     weight = LOOKS.maps["encoder"][1].round(4).mean(0)[0, 0]
     assert value(document) == f"The → The: {weight:.4f}"
+
+
+def test_the_pointer_shows_a_value_a_click_keeps_it_and_the_controls_choose(show):
+    act = """
+    const seen = [], line = document.getElementById("value");
+    const cell = place => document.querySelector(`[data-cell="${place}"]`);
+    const point = (target, type) => {
+      target.dispatchEvent(new PointerEvent(type, {bubbles: true}));
+      seen.push(line.textContent);
+    };
+    const choose = (id, value) => {
+      const select = document.getElementById(id);
+      select.value = value;
+      select.dispatchEvent(new Event("change"));
+    };
+    point(cell("2,1"), "pointerover");
+    point(cell("1,3"), "pointerover");
+    point(document.getElementById("map"), "pointerleave");
+    const steps = [() => choose("layer", "1"), () => choose("head", "2"),
+                   () => cell("3,2").click(), () => choose("kind", "decoder")];
+    addEventListener("hashchange", () => {
+      seen.push(line.textContent + location.hash);
+      if (steps.length) steps.shift()(); else document.title = JSON.stringify(seen);
+    });
+    choose("kind", "cross");
+    """
+    document = show(LOOKS, "kind=encoder&layer=2&head=1", act)
+    maps, rest = LOOKS.maps, "Point at a cell for its value; click to keep it."
+    assert json.loads(html.unescape(re.search("<title>(.*?)</title>", document)[1])) == [
+        f"cat → The: {maps['encoder'][1, 0, 1, 0]:.4f}",
+        f"The → sleeps.: {maps['encoder'][1, 0, 0, 2]:.4f}",
+        rest,
+        f"{rest}#kind=cross&layer=2&head=1",
+        f"{rest}#kind=cross&layer=1&head=1",
+        f"{rest}#kind=cross&layer=1&head=2",
+        f"dorme. → cat: {maps['cross'][0, 1, 2, 1]:.4f}#kind=cross&layer=1&head=2&cell=3,2",
+        f"{rest}#kind=decoder&layer=1&head=2",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -33,12 +33,12 @@ LUONG = replace(
     window="predictive",
     window_size=3,
 )
-FAMILIES = {
+RECURRENT = {
     "RNNsearch": RNNSEARCH,
     "RNNencdec": replace(RNNSEARCH, attention=None),
     "Luong": LUONG,
-    "Transformer": CONFIG.model,
 }
+FAMILIES = RECURRENT | {"Transformer": CONFIG.model}
 
 
 @cache
@@ -61,6 +61,12 @@ def translator(request) -> nmt.Translator:
     return make(request.param)
 
 
+@pytest.fixture(params=RECURRENT.values(), ids=RECURRENT.keys())
+def recurrent(request) -> nmt.Translator:
+    """For what `test_translator.py` says of the Transformer."""
+    return make(request.param)
+
+
 OPTIONS = {
     "greedy": {"beam_size": 1},
     "beam": {"n_best": 3},
@@ -70,20 +76,20 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
-def test_company_and_order_change_no_bit(translator, options):
-    together = translator.translate(SENTENCES * 2, **options)
+def test_company_and_order_change_no_bit(recurrent, options):
+    together = recurrent.translate(SENTENCES * 2, **options)
     assert len({t.text for t in together}) > 2
     for number, sentence in enumerate(SENTENCES):
         own = {**options, "required": [["casa"]]} if "required" in options else options
-        (alone,) = translator.translate([sentence], **own)
+        (alone,) = recurrent.translate([sentence], **own)
         assert alone == together[number] == together[number + len(SENTENCES)]
-    assert translator.translate((SENTENCES * 2)[::-1], **options) == together[::-1]
+    assert recurrent.translate((SENTENCES * 2)[::-1], **options) == together[::-1]
 
 
-def test_scores_are_those_of_teacher_forcing_in_every_shape(translator):
-    found = translator.translate(SENTENCES[:1])[0]
-    ids = translator.tokenizer.encode_source(SENTENCES[:1])[0]
-    target = [*translator.tokenizer.target.piece_to_id(list(found.tokens)), vocabulary().eos_id]
+def test_scores_are_those_of_teacher_forcing_in_every_shape(recurrent):
+    found = recurrent.translate(SENTENCES[:1])[0]
+    ids = recurrent.tokenizer.encode_source(SENTENCES[:1])[0]
+    target = [*recurrent.tokenizer.target.piece_to_id(list(found.tokens)), vocabulary().eos_id]
     if len(target) < len(found.token_log_probs):
         pytest.fail("a piece is missing")
     arrays = [
@@ -91,21 +97,21 @@ def test_scores_are_those_of_teacher_forcing_in_every_shape(translator):
         for side in (ids, [vocabulary().bos_id, *target[:-1]])
         for row in (np.array(side), np.ones(len(side), int), np.arange(len(side)))
     ]
-    log_probs = teacher_forced(translator.model, jax.device_get(translator.params), *arrays)[0]
+    log_probs = teacher_forced(recurrent.model, jax.device_get(recurrent.params), *arrays)[0]
     forced = [float(log_probs[t, piece]) for t, piece in enumerate(target)]
     np.testing.assert_allclose(found.token_log_probs, forced, atol=1e-4)
     for shape in ({"one_row": True}, {"bucket": 64}):
-        (other,) = translator.translate(SENTENCES[:1], **shape)
+        (other,) = recurrent.translate(SENTENCES[:1], **shape)
         assert other.tokens == found.tokens
         assert other.score == pytest.approx(found.score, abs=1e-4)
-    (scored,) = translator.score([(SENTENCES[0], found.text)])
+    (scored,) = recurrent.score([(SENTENCES[0], found.text)])
     if scored.tokens == found.tokens:  # else the vocabulary cuts the text in another way
         np.testing.assert_allclose(scored.token_log_probs, forced, atol=1e-4)
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "int8"])
-def test_company_changes_no_bit_in_any_precision(translator, precision):
-    model_config, params = translator.config.model, jax.device_get(translator.params)
+def test_company_changes_no_bit_in_any_precision(recurrent, precision):
+    model_config, params = recurrent.config.model, jax.device_get(recurrent.params)
     if precision == "bfloat16":
         model_config = replace(model_config, compute_dtype="bfloat16")
         params = cast_params(params, precision)
@@ -184,8 +190,8 @@ def test_alignments_are_of_models_that_have_attention(translator):
             refused()
 
 
-def test_compiled_shapes_are_those_declared(translator):
-    own = nmt.Translator(translator.model, translator.params, vocabulary(), translator.config)
+def test_compiled_shapes_are_those_declared(recurrent):
+    own = nmt.Translator(recurrent.model, recurrent.params, vocabulary(), recurrent.config)
     shapes = own.warm_up(beam_size=2)
     compiled = len(own.compiled)
     assert compiled == len(shapes)

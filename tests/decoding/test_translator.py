@@ -237,6 +237,10 @@ def test_values_compile_nothing_and_what_is_compiled_is_counted():
     assert len(own.compiled) == 6
     own.translate(SENTENCES[:1], samples=2, top_k=5, temperature=2.0, seed=9)
     assert len(own.compiled) == 6
+    own.warm_up(SENTENCES[:1], alignments=True)
+    assert [name for name, _ in own.compiled[6:]] == ["cross_attention"]
+    own.translate(SENTENCES[:1], alignments=True)
+    assert len(own.compiled) == 7
 
 
 LONG = "The old woman sees a red house. " * 30
@@ -556,6 +560,11 @@ def test_a_shape_that_does_not_fit_is_named_before_it_runs(monkeypatch):
     for call in (fresh.check_memory, fresh.warm_up):
         with pytest.raises(InputError, match=message):
             call()
+    monkeypatch.setattr(parallel, "memory_available", lambda: 10**12)
+    fresh.check_memory()
+    monkeypatch.setattr(parallel, "memory_available", lambda: 10_000)
+    with pytest.raises(InputError, match="cross_attention of 4 rows of 64 source pieces needs"):
+        fresh.check_memory(alignments=True)
     with pytest.raises(InputError, match="search of 7 rows of 16 source pieces needs "):
         fresh.translate(SENTENCES)
     monkeypatch.undo()
