@@ -14,8 +14,7 @@ import tyro
 from train_step import machine
 
 import nmt
-from nmt.decoding.alignment import Aligner, align, whitespace_words
-from nmt.evaluation.alignment import alignment_error_rate
+from nmt.decoding.alignment import Aligner, error_rate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,9 +36,9 @@ def main(options: Options) -> None:
     for workdir in options.workdirs:
         translator = nmt.load(workdir)
         by = "attention" if translator.aligner else "saliency"
-        looks = translator.attentions(pairs, whitespace_words, by=by)
+        looks = translator.attentions(pairs, by=by)
         errors = {
-            aligner: alignment_error_rate([align(look, aligner) for look in looks], sure)
+            aligner: error_rate(looks, aligner, sure)
             for aligner in Aligner.all(*looks[0].weights.shape[:2])
         }
         own = errors[translator.aligner or Aligner(0, None)]

@@ -9,18 +9,20 @@ they have as many words as is drawn for each line: lengths are spread evenly. Th
 of Bahdanau et al. 2015 (figures 2 and 3); what is in them goes to a JSON file, from which
 `notebooks/attention_story.ipynb` draws them again. A run that has been interrupted goes on.
 
-Alignments are of single sentences of the embedded corpus's test set, the first 200, by the head of
-least error on dev, and by saliency.
+The maps are of one sentence of about a dozen words: by cross-attention (the mean of the heads of
+the layer before the last), or by saliency if a model has none. Of the embedded corpus it is a much
+reordered one of the first 200 of its test set, by the head of least error on dev, beside its gold
+alignment; the error rates of the models on those 200 are in the table.
 """
 
 import dataclasses
 import gzip
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tyro
@@ -31,8 +33,15 @@ from nmt.analysis import figures
 from nmt.checkpoint import write_atomic
 from nmt.config import Config, DataConfig, load_config
 from nmt.data import grammar
-from nmt.decoding.alignment import PieceAttention, align, choose_aligner, merge_words
-from nmt.evaluation.alignment import alignment_error_rate
+from nmt.data.grammar import Pair, Splits
+from nmt.decoding.alignment import (
+    Aligner,
+    Span,
+    choose_aligner,
+    error_rate,
+    merge_words,
+    whitespace_words,
+)
 from nmt.evaluation.metrics import Bin, bleu_by_length
 from nmt.training.loop import train
 
@@ -41,7 +50,10 @@ NAMES = {"rnnencdec": "RNN encoder-decoder", "rnnsearch": "RNNsearch", "transfor
 MAX_PIECES = 96  # of a line
 NUM_ROWS = {True: 16, False: 20}  # of a batch, packed or not: either holds some 1,500 tokens
 
+NUM_ALIGNED = 200  # sentences of dev and of test, of the embedded corpus
+
 Sides = tuple[str, str]
+By = Literal["attention", "saliency"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +64,8 @@ class Options:
     workdir: Path
     # Folder of {train,dev,test}.{de,en}.gz; without it, the embedded English-Portuguese corpus.
     data: Path | None = None
-    # Steps of each model; None is 3,000 on the embedded corpus, 5,000 on other text.
-    num_steps: int | None = None
+    # Steps of each model.
+    num_steps: int = 3000
     # Words of the longest line, before its last sentence.
     longest: int = 50
     # Folder to write the pictures and the JSON file to.
@@ -65,12 +77,14 @@ def main(options: Options) -> None:
     embedded = options.data is None
     corpus = "embedded" if embedded else options.data.name
     languages = ("en", "pt") if embedded else ("de", "en")
-    splits = grammar.generate((60_000, 500, 3000)) if embedded else None
-    text = options.workdir / f"text_{options.longest}"
-    write_text(text, languages, options, splits)
+    splits = grammar.generate((60_000, 500, 3000)) if embedded else read_splits(options.data)
+    words = grammar.word_spans if embedded else whitespace_words
+    shown = splits.test[choose_shown(splits.test, words)]
+    text = options.workdir / f"text_{corpus}_{options.longest}"
+    write_text(text, languages, splits, options.longest)
     test = [read_lines(text / f"test.{language}") for language in languages]
     report: dict[str, Any] = {"machine": machine(), "corpus": corpus, "models": {}}
-    looks: dict[str, Any] = {}
+    maps: dict[str, np.ndarray] = {}
     for name, config in configurations(options, languages, text).items():
         workdir = options.workdir / name
         summary = train(config, workdir)
@@ -82,13 +96,23 @@ def main(options: Options) -> None:
             },
             "bleu_by_source_words": [found._asdict() for found in bins],
         }
-        if splits is not None:
-            translator = nmt.load(workdir)
-            looks[name], errors = look(translator, splits)
-            report["models"][name] |= errors
+        translator = nmt.load(workdir)
+        aligner, ways = translator.aligner, ("attention", "saliency")
+        if aligner is None:
+            aligner, ways = Aligner(0, None), ("saliency",)
+        if embedded:
+            found = {by: least_error(translator, splits, by) for by in ways}
+            aligner, _ = found[ways[0]]
+            report["models"][name] |= {
+                f"alignment_error_rate_by_{by}": error for by, (_, error) in found.items()
+            }
+        maps[name] = look(translator, shown, words, aligner, ways[0])
     options.output.mkdir(parents=True, exist_ok=True)
-    if splits is not None:
-        report["map"] = attention_maps(looks, splits)
+    if embedded:
+        maps["gold"] = gold_map(shown)
+    source, target = (spelled(side, words) for side in (shown.source, shown.target))
+    rounded = {name: np.round(weights, 4).tolist() for name, weights in maps.items()}
+    report["map"] = {"source": source, "target": target, "maps": rounded}
     path = options.output / f"attention_story_{corpus}.json"
     path.write_text(json.dumps(report, indent=1) + "\n")
     draw(report, options.output)
@@ -103,7 +127,6 @@ def configurations(options: Options, languages: Sides, text: Path) -> dict[str, 
         "rnnsearch": f"rnnsearch_{base}" if base == "grammar" else f"{base}_rnnsearch",
         "transformer": "grammar_en_pt" if base == "grammar" else base,
     }
-    num_steps = options.num_steps or (3000 if base == "grammar" else 5000)
     configs = {}
     for name, file in files.items():
         config = load_config(CONFIGS / f"{file}.py")
@@ -119,10 +142,10 @@ def configurations(options: Options, languages: Sides, text: Path) -> dict[str, 
             ),
             training=replace(
                 config.training,
-                num_steps=num_steps,
+                num_steps=options.num_steps,
                 batch_tokens=NUM_ROWS[name == "transformer"] * MAX_PIECES,
-                eval_every_steps=num_steps // 3,
-                save_every_steps=num_steps // 10,
+                eval_every_steps=options.num_steps // 3,
+                save_every_steps=options.num_steps // 10,
             ),
         )
     return configs
@@ -131,24 +154,25 @@ def configurations(options: Options, languages: Sides, text: Path) -> dict[str, 
 # Text.
 
 
-def write_text(
-    folder: Path, languages: Sides, options: Options, splits: grammar.Splits | None
-) -> None:
+def read_splits(folder: Path) -> Splits:
+    """Reads a German-English corpus; no alignment of its words is known."""
+    splits = []
+    for split in Splits._fields:
+        sides = (read_lines(folder / f"{split}.{language}.gz") for language in ("de", "en"))
+        splits.append(tuple(Pair(*pair, (), ()) for pair in zip(*sides, strict=True)))
+    return Splits(*splits)
+
+
+def write_text(folder: Path, languages: Sides, splits: Splits, longest: int) -> None:
     """Writes lines of joined sentences, unless they are there."""
-    for number, split in enumerate(("train", "dev", "test")):
+    folder.mkdir(parents=True, exist_ok=True)
+    for split, pairs in splits._asdict().items():
         paths = [folder / f"{split}.{language}" for language in languages]
         if all(path.exists() for path in paths):
             continue
-        if splits is not None:
-            pairs = [(pair.source, pair.target) for pair in splits[number]]
-        else:
-            sides = (read_lines(options.data / f"{split}.{x}.gz") for x in languages)
-            pairs = list(zip(*sides, strict=True))
-        folder.mkdir(parents=True, exist_ok=True)
-        for path, lines in zip(
-            paths, zip(*joined(pairs, options.longest), strict=True), strict=True
-        ):
-            write_atomic(path, "".join(line + "\n" for line in lines))
+        lines = joined([(pair.source, pair.target) for pair in pairs], longest)
+        for path, side in zip(paths, zip(*lines, strict=True), strict=True):
+            write_atomic(path, "".join(line + "\n" for line in side))
 
 
 def joined(pairs: Sequence[Sides], longest: int, seed: int = 0) -> Iterator[Sides]:
@@ -174,66 +198,62 @@ def read_lines(path: Path) -> list[str]:
 # Where the models look.
 
 
-def look(
-    translator: nmt.Translator, splits: grammar.Splits, num_sentences: int = 200
-) -> tuple[PieceAttention, dict[str, float]]:
-    """Measures alignments of single sentences; returns a map of one, and error rates."""
-    ways = ["saliency"] if translator.aligner is None else ["attention", "saliency"]
-    errors: dict[str, float] = {}
-    for way in ways:
-        dev, test = (
-            translator.attentions(
-                [(p.source, p.target) for p in split[:num_sentences]], grammar.word_spans, by=way
-            )
-            for split in splits[1:]
-        )
-        gold = [
-            ([p.sure for p in split[:num_sentences]], [p.possible for p in split[:num_sentences]])
-            for split in splits[1:]
-        ]
-        aligner = choose_aligner(dev, *gold[0])
-        errors[f"alignment_error_rate_by_{way}"] = alignment_error_rate(
-            [align(attention, aligner) for attention in test], *gold[1]
-        )
-        if way == ways[0]:
-            chosen = test[shown(splits, num_sentences)]
-            found = chosen._replace(weights=aligner.weights(chosen.weights)[None, None])
-    return found, errors
+def least_error(translator: nmt.Translator, splits: Splits, by: By) -> tuple[Aligner, float]:
+    """Chooses the aligner on dev, and measures its error rate on test."""
+    dev, test = (split[:NUM_ALIGNED] for split in (splits.dev, splits.test))
+    seen = {
+        split: translator.attentions([pair[:2] for pair in split], grammar.word_spans, by=by)
+        for split in (dev, test)
+    }
+    gold = {split: ([p.sure for p in split], [p.possible for p in split]) for split in (dev, test)}
+    aligner = choose_aligner(seen[dev], *gold[dev])
+    return aligner, error_rate(seen[test], aligner, *gold[test])
 
 
-def shown(splits: grammar.Splits, num_sentences: int) -> int:
-    """Chooses the test sentence of the picture: of those of a dozen words the most reordered."""
+def choose_shown(pairs: Sequence[Pair], words: Callable[[str], list[Span]]) -> int:
+    """Chooses the sentence of the maps: of those of a dozen words the most reordered, the first."""
 
     def crossings(number: int) -> int:
-        links = splits.test[number].sure
+        links = pairs[number].sure
         return sum((a - c) * (b - d) < 0 for a, b in links for c, d in links)
 
-    numbers = range(num_sentences)
-    fits = [n for n in numbers if 9 <= len(grammar.words(splits.test[n].source)) <= 13]
+    fits = (n for n in range(NUM_ALIGNED) if 9 <= len(words(pairs[n].source)) <= 13)
     return max(fits, key=crossings)
 
 
-def attention_maps(looks: dict[str, PieceAttention], splits: grammar.Splits) -> dict[str, Any]:
-    """Gathers what the picture shows: words, the models' weights between them, the gold links."""
-    number = shown(splits, min(200, len(splits.test)))
-    pair = splits.test[number]
-    source, target = grammar.words(pair.source), grammar.words(pair.target)
-    maps: dict[str, Any] = {}
-    for name, found in looks.items():
-        weights = merge_words(found.weights[0, 0, :-1, :-1], found.source, found.target)
-        maps[name] = np.round(weights[: len(target), : len(source)], 4).tolist()
-    gold = np.zeros((len(target), len(source)))
+def look(
+    translator: nmt.Translator,
+    pair: Pair,
+    words: Callable[[str], list[Span]],
+    aligner: Aligner,
+    by: By,
+) -> np.ndarray:
+    """Returns where each word of a translation looks, [T, S]."""
+    (seen,) = translator.attentions([pair[:2]], words, by=by)
+    weights = aligner.weights(seen.weights)[:-1, :-1]  # but for the end
+    num_source, num_target = seen.num_words
+    return merge_words(weights, seen.source, seen.target)[:num_target, :num_source]
+
+
+def gold_map(pair: Pair) -> np.ndarray:
+    """Draws sure links as 1, possible ones as a half, [T, S]."""
+    gold = np.zeros((len(grammar.words(pair.target)), len(grammar.words(pair.source))))
     for links, value in ((pair.possible, 0.5), (pair.sure, 1.0)):
         for s, t in links:
             gold[t, s] = value
-    return {"source": source, "target": target, "maps": maps | {"gold": gold.tolist()}}
+    return gold
+
+
+def spelled(text: str, words: Callable[[str], list[Span]]) -> list[str]:
+    """Returns the words of a text."""
+    return [text[slice(*span)] for span in words(text)]
 
 
 # Results.
 
 
 def draw(report: dict[str, Any], folder: Path) -> None:
-    """Draws BLEU by length, and the maps if there are any."""
+    """Draws BLEU by length, and the maps."""
     curves = {
         NAMES[name]: [
             (x.label, x.num_sentences, x.bleu)
@@ -242,11 +262,10 @@ def draw(report: dict[str, Any], folder: Path) -> None:
         for name, found in report["models"].items()
     }
     figures.bleu_by_length(curves, folder / f"attention_story_{report['corpus']}.png")
-    if "map" in report:
-        titles = NAMES | {"rnnencdec": "RNN encoder-decoder (saliency)", "gold": "gold alignment"}
-        maps = {titles[n]: np.array(weights) for n, weights in report["map"]["maps"].items()}
-        path = folder / f"attention_story_{report['corpus']}_maps.png"
-        figures.attention_maps([maps], report["map"]["source"], report["map"]["target"], path)
+    titles = NAMES | {"rnnencdec": "RNN encoder-decoder (saliency)", "gold": "gold alignment"}
+    maps = {titles[name]: np.array(weights) for name, weights in report["map"]["maps"].items()}
+    path = folder / f"attention_story_{report['corpus']}_maps.png"
+    figures.attention_maps([maps], report["map"]["source"], report["map"]["target"], path)
 
 
 def table(report: dict[str, Any]) -> Iterator[str]:

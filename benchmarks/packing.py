@@ -118,7 +118,7 @@ def pack_rows(*sides: Ragged, length: int) -> Sequence[Batch]:
 
 def bucket_batches(*sides: Ragged, length: int) -> Sequence[Batch]:
     """Cuts a window into batches of one pair a row."""
-    return list(bucket(*sides, length, length, BATCH_TOKENS, pad_id=0, bos_id=1))
+    return list(bucket(*sides, length, length, BATCH_TOKENS, pad_id=0, bos_id=1, fine=True))
 
 
 def nmt_batcher(sources: Ragged, targets: Ragged, batch: Callable[..., Sequence[Batch]]) -> Pack:

@@ -11,34 +11,41 @@ from nmt.data.batching import Batch
 
 
 class Recurrent(nn.Module):
-    """`nn.GRU` or `nn.LSTM` reads; cells of the same kind write, a step at a time, and attend."""
+    """`nn.GRU` or `nn.LSTM` reads; cells of the same kind write, a step at a time, and attend.
+
+    Raises:
+      ValueError: it was not written for such a model.
+    """
 
     def __init__(self, config: RecurrentConfig, vocab_size: int) -> None:
         super().__init__()
+        known = config.attention in ("additive", "general") and config.window is None
+        if not known or (config.decoder == "bahdanau" and config.num_layers > 1):
+            raise ValueError(f"no peer is written for {config}")
         self.config = config
         width, gru = config.hidden_dim, config.cell == "gru"
         self.embedding = nn.Embedding(vocab_size, config.emb_dim)
         self.encoder = (nn.GRU if gru else nn.LSTM)(
             config.emb_dim,
-            config.encoder_dim or width,
+            config.encoder_width,
             config.num_layers,
             batch_first=True,
             dropout=config.dropout_rate if config.num_layers > 1 else 0.0,
             bidirectional=config.reading == "both",
         )
-        annotation, readout = config.annotation_dim, config.readout_dim or width
+        annotation, readout = config.annotation_dim, config.readout_width
         luong = config.decoder == "luong"
         fed = readout if luong else annotation
         sizes = [config.emb_dim + fed] + [width] * (config.num_layers - 1)
         self.cells = nn.ModuleList((nn.GRUCell if gru else nn.LSTMCell)(s, width) for s in sizes)
-        self.key = nn.Linear(annotation, config.attention_dim or width, bias=False)
+        self.key = nn.Linear(annotation, config.attention_width, bias=False)
         if config.attention == "additive":
-            self.query = nn.Linear(width, config.attention_dim or width, bias=False)
-            self.score = nn.Linear(config.attention_dim or width, 1, bias=False)
+            self.query = nn.Linear(width, config.attention_width, bias=False)
+            self.score = nn.Linear(config.attention_width, 1, bias=False)
         if luong:
             self.combine = nn.Linear(annotation + width, readout, bias=False)
         else:
-            self.begin = nn.Linear(config.encoder_dim or width, width)
+            self.begin = nn.Linear(config.encoder_width, width)
             self.readout = nn.Linear(width + config.emb_dim + annotation, 2 * readout)
         self.output = nn.Linear(readout, vocab_size, bias=False)
 

@@ -10,11 +10,11 @@ On Linux the setting, which train.py makes for itself, lets both contenders have
 
 A step is forward, label-smoothed cross-entropy, backward and Adam, with dropout in the same places.
 PyTorch takes batches of sentences of similar length; nmt takes the same sentences packed in rows. A
-third layout gives both the same arrays, one pair a row; to recurrent models it is that of finer
-buckets, as in training. The contenders take turns: in each round
-each of them takes its share of its batches, and ratios compare throughputs of the same round. The
-first step of a turn is taken twice and timed once: it finds memory as another contender left it.
-More batches let sentences be closer in length: see the fill.
+third layout gives both the same arrays, one pair a row in nmt's length buckets, which is how nmt
+trains recurrent models. The contenders take turns: in each round each of them takes its share of
+its batches, and ratios compare throughputs of the same round. The first step of a turn is taken
+twice and timed once: it finds memory as another contender left it. More batches let sentences be
+closer in length: see the fill.
 """
 
 import dataclasses
@@ -35,7 +35,14 @@ import numpy as np
 import tyro
 
 from nmt import parallel
-from nmt.config import Config, DataConfig, RecurrentConfig, TrainingConfig, TransformerConfig
+from nmt.config import (
+    Config,
+    DataConfig,
+    RecurrentConfig,
+    TrainingConfig,
+    TransformerConfig,
+    load_config,
+)
 from nmt.data import corpora, pipeline, tokenizer
 from nmt.data.batching import Batch, bucket, first_fit_decreasing, pack, select
 from nmt.models.attention import sinusoidal_positions
@@ -50,17 +57,11 @@ try:
 except ImportError:
     torch = None
 
+CONFIGS = Path(__file__).parents[1] / "configs"
 MODELS = {
     "d256": TransformerConfig(emb_dim=256, num_layers=3, num_heads=4, mlp_dim=1024),
     "base": TransformerConfig(),
-    "rnnsearch": RecurrentConfig(
-        emb_dim=256,
-        hidden_dim=512,
-        encoder_dim=256,
-        attention_dim=256,
-        readout_dim=256,
-        dropout_rate=0.1,
-    ),
+    "rnnsearch": load_config(CONFIGS / "multi30k_de_en_rnnsearch.py").model,
     "luong": RecurrentConfig(
         cell="lstm",
         emb_dim=256,
@@ -69,7 +70,6 @@ MODELS = {
         reading="forward",
         decoder="luong",
         attention="general",
-        readout_dim=None,
         dropout_rate=0.1,
     ),
 }
@@ -78,7 +78,7 @@ ROW_LENGTH = 64  # of packed rows, on either side
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Measure training throughput beside PyTorch's nn.Transformer."""
+    """Measure training throughput beside PyTorch."""
 
     # Folder of {train,dev,test}.{language}; without it, the embedded English-Portuguese grammar.
     data: Path | None = None
@@ -174,15 +174,12 @@ def lay_out(
     return {
         "packed": [Batch(*(x[part] for x in rows)) for part in np.split(chosen, num_batches)],
         "bucketed": [pad(order[number == index]) for index in range(num_batches)],
-        **{
-            name: [
-                Batch(*(x[batch.target_segments.any(axis=1)] for x in batch))  # without empty rows
-                for batch in bucket(
-                    sources, targets, ROW_LENGTH, ROW_LENGTH, batch_tokens, **ids, fine=fine
-                )
-            ]
-            for name, fine in (("padded", False), ("fine", True))
-        },
+        "padded": [
+            Batch(*(x[batch.target_segments.any(axis=1)] for x in batch))  # without empty rows
+            for batch in bucket(
+                sources, targets, ROW_LENGTH, ROW_LENGTH, batch_tokens, **ids, fine=True
+            )
+        ],
     }
 
 
@@ -312,7 +309,7 @@ def measure(
 ) -> list[Result]:
     """Lets the contenders take turns; keeps the best rates of matrix multiplication in `rates`."""
     recurrent = isinstance(MODELS[name], RecurrentConfig)
-    own = ["fine"] if recurrent else ["packed", "padded"]
+    own = ["padded"] if recurrent else ["packed", "padded"]
     ways = [("nmt", layout, "float32") for layout in own]
     if options.bfloat16:
         ways.append(("nmt", own[0], "bfloat16"))
@@ -368,8 +365,7 @@ def recurrent_flops(config: RecurrentConfig, vocab_size: int, batch: Batch) -> i
     (rows, s), t = batch.source.shape, batch.labels.shape[1]
     gates = 3 if config.cell == "gru" else 4
     width, annotation = config.hidden_dim, config.annotation_dim
-    size = config.encoder_dim or width
-    inside, readout = config.attention_dim or width, config.readout_dim or width
+    size, inside, readout = config.encoder_width, config.attention_width, config.readout_width
     luong = config.decoder == "luong"
     query = width * inside if config.attention == "additive" else 0
     source, target = annotation * inside, query + s * (inside + annotation) + readout * vocab_size

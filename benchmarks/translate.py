@@ -37,7 +37,7 @@ from nmt.decoding.translator import Precision
 from nmt.models.quantization import quantize_params
 from nmt.models.seq2seq import build, init_params
 
-MODELS = {"base": TransformerConfig(), "rnnsearch": RecurrentConfig()}
+MODELS = {"base": TransformerConfig(), "rnnsearch": RecurrentConfig(readout_dim=500)}
 VOCAB_SIZE, LENGTH = 32_000, 32
 NUM_ROWS = {1: 128, 4: 64}
 """Sentences that nmt decodes at once, by beam size; CTranslate2 takes up to 64, which is as fast
@@ -50,6 +50,8 @@ PAD, BOS, EOS = 0, 1, 2
 class Options:
     """Measure decoding beside CTranslate2."""
 
+    # Models of random weights to measure.
+    models: tuple[Literal["base", "rnnsearch"], ...] = tuple(MODELS)
     # Folder of a run, to be measured on --lines too.
     workdir: Path | None = None
     # Source sentences for --workdir.
@@ -72,8 +74,8 @@ class Case(NamedTuple):
     beam_size: int
 
 
-BASE = [Case("base", n, k) for n, k in ((32, 4), (128, 4), (32, 1), (128, 1), (1, 4), (1, 1))]
-RECURRENT = [Case("rnnsearch", n, k) for n, k in ((128, 4), (128, 1), (1, 4))]
+CASES = [Case("base", n, k) for n, k in ((32, 4), (128, 4), (32, 1), (128, 1), (1, 4), (1, 1))]
+CASES += [Case("rnnsearch", n, k) for n, k in ((128, 4), (128, 1), (1, 4))]
 
 
 class Answer(NamedTuple):
@@ -91,7 +93,7 @@ def main(options: Options) -> None:
         known = write_models(options, Path(folder))
         names = [f"{who} {p}" for p in options.precisions for who in ("nmt", "CTranslate2")]
         contenders = {name: start(name, options, folder) for name in names}
-        cases = BASE + RECURRENT
+        cases = [case for case in CASES if case.model in options.models]
         if options.workdir:
             cases += [Case("own", options.num_lines, k) for k in (4, 1)] + [Case("own", 1, 4)]
         answers: dict[Case, dict[str, list[Answer]]] = {}

@@ -45,11 +45,11 @@ def test_the_contenders_are_alike(data, tmp_path):
         assert (other.data, other.tokenizer) == (first.data, first.tokenizer)
 
 
-@pytest.mark.parametrize("corpus", ["embedded"])
+@pytest.mark.parametrize("corpus", ["embedded", "tatoeba_en_de"])
 def test_pictures_are_drawn_again_from_what_is_kept(corpus, tmp_path):
     report = json.loads((RESULTS / f"attention_story_{corpus}.json").read_text())
     attention_story.draw(report, tmp_path)
     pictures = list(tmp_path.iterdir())
-    assert len(pictures) == 1 + ("map" in report)
+    assert len(pictures) == 2
     assert all(matplotlib.image.imread(picture).std() > 0 for picture in pictures)
     assert len(list(attention_story.table(report))) > 8
