@@ -31,8 +31,8 @@ from ct2_convert import convert
 from train_step import machine
 
 import nmt
-from nmt.config import EXTRA_TARGET_LENGTH, RecurrentConfig, TransformerConfig
-from nmt.decoding.search import beam_search, greedy_search
+from nmt.config import RecurrentConfig, TransformerConfig
+from nmt.decoding import decoder
 from nmt.decoding.translator import Precision
 from nmt.models.quantization import quantize_params
 from nmt.models.seq2seq import build, init_params
@@ -188,28 +188,17 @@ def nmt_decoder(
 
     @partial(jax.jit, static_argnames=("model", "beam_size"))
     def search(model: Any, params: Any, source: jax.Array, beam_size: int) -> jax.Array:
-        apply = partial(model.apply, {"params": params})
-        positions = jnp.broadcast_to(jnp.arange(LENGTH), source.shape)
-        memory = apply(
-            source, jnp.ones_like(source), positions, deterministic=True, method="encode"
+        found = decoder.search(
+            model,
+            decoder.Ids(PAD, BOS, EOS),
+            params,
+            source,
+            decoder.Phrases(),
+            decoder.Values(0.6, max_length_factor=0.0, max_length_extra=LENGTH),
+            num_hypotheses=beam_size,
+            num_rows=NUM_ROWS[beam_size],
         )
-        constants, cache = apply(memory, LENGTH, method="start")
-        arguments = {
-            "constants": constants,
-            "cache": cache,
-            "max_lengths": jnp.full(len(source), LENGTH),
-            "max_length": LENGTH + EXTRA_TARGET_LENGTH,
-            "pad_id": PAD,
-            "bos_id": BOS,
-            "eos_id": EOS,
-            "length_penalty": 0.6,
-            "rooms": [LENGTH],
-            "grow": model.grow,
-        }
-        step = partial(apply, method="decode_step")
-        if beam_size == 1:
-            return greedy_search(step, **arguments).tokens[:, 0]
-        return beam_search(step, model.reorder, beam_size=beam_size, **arguments).tokens[:, 0]
+        return found.tokens[:, 0]
 
     def decode(case: Case) -> list[Any]:
         if case.model == "own":
@@ -219,13 +208,9 @@ def nmt_decoder(
                 one_row=case.num_sentences == 1,
             )
             return [list(translation.tokens) for translation in found]
-        outputs = []
-        for start in range(0, case.num_sentences, NUM_ROWS[case.beam_size]):
-            stop = min(case.num_sentences, start + NUM_ROWS[case.beam_size])
-            source = jnp.asarray(sources[start:stop], jnp.int32)
-            tokens = np.asarray(search(*made(case.model), source, case.beam_size))
-            outputs += [[str(t) for t in row if t != PAD] for row in tokens.tolist()]
-        return outputs
+        source = jnp.asarray(sources[: case.num_sentences], jnp.int32)
+        tokens = np.asarray(search(*made(case.model), source, case.beam_size))
+        return [[str(t) for t in row if t != PAD] for row in tokens.tolist()]
 
     return decode
 

@@ -27,8 +27,17 @@ def advance(history, token):
     return (history * 31 + token + 1) % NUM_HISTORIES
 
 
-def decode_step(tables, history, token):
-    history = advance(history, token)
+def beginning(tables, num_hypotheses):
+    """Begins sentences of these tables; the cache holds nothing of use."""
+
+    def begin(sentences):
+        return tables[sentences], jnp.full((len(sentences), num_hypotheses), 7)
+
+    return begin
+
+
+def decode_step(tables, history, token, step):
+    history = advance(jnp.where(step == 0, 0, history.T).T, token)
     return tables[jnp.arange(len(tables))[:, None], history], history
 
 

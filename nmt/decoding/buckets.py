@@ -12,6 +12,10 @@ from nmt.data.batching import bucket_length
 from nmt.decoding.decoder import Phrases
 from nmt.decoding.rules import NO_PIECE
 
+QUEUE = 16
+"""Sentences, for each row of a search, that wait for one to become free: the more, the shorter a
+time, in all, in which fewer are left than rows."""
+
 MAX_PHRASES, MAX_PHRASE_LENGTH = 16, 16
 """Phrases that a translation may be asked to contain or not to, and pieces of one of them."""
 
@@ -27,9 +31,9 @@ class Request(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Sentences that are translated together, filled up with empty rows."""
+    """Sentences that are given to a function together, filled up with empty rows."""
 
-    numbers: list[int]  # which sentences
+    rows: list[tuple[int, int]]  # a row, and the number of the sentence in it
     source: Int[np.ndarray, "B S"]
     phrases: Phrases
 
@@ -52,11 +56,23 @@ def bucket(request: Request, decoding: DecodingConfig, options: SearchOptions) -
 
 
 def batches(
-    requests: Sequence[Request], decoding: DecodingConfig, options: SearchOptions, pad_id: int
+    requests: Sequence[Request],
+    decoding: DecodingConfig,
+    options: SearchOptions,
+    pad_id: int,
+    *,
+    queue: int = 1,
 ) -> Iterator[Batch]:
     """Puts together sentences of one bucket that are asked for the same kinds of things.
 
-    Empty sentences are in none.
+    Empty sentences are in none. The devices get equally many, the longest first.
+
+    Args:
+      requests: the sentences.
+      decoding: of the run.
+      options: of the call.
+      pad_id: fills up the source.
+      queue: how many times as many sentences as `shapes` says.
     """
     members: dict[tuple[int, ...], list[int]] = {}
     for number, request in enumerate(requests):
@@ -65,15 +81,15 @@ def batches(
             key = (bucket(request, decoding, options), *asked)
             members.setdefault(key, []).append(number)
     for (length, *asks), numbers in sorted(members.items()):
-        # Sentences that end together waste no steps on each other.
-        numbers.sort(key=lambda number: len(requests[number].source))
-        num_rows = _num_rows(length, decoding, options)
+        numbers.sort(key=lambda number: -len(requests[number].source))
+        num_rows = queue * _num_rows(length, decoding, options)
+        order = np.arange(num_rows).reshape(parallel.num_local_devices(), -1).T.ravel().tolist()
         widths = ((length + EXTRA_TARGET_LENGTH,), *[(MAX_PHRASES, MAX_PHRASE_LENGTH)] * 2)
         for start in range(0, len(numbers), num_rows):
-            index = numbers[start : start + num_rows]
+            rows = list(zip(order, numbers[start : start + num_rows], strict=False))
             source = np.full((num_rows, length), pad_id, np.int32)
             told = [np.full((num_rows, *width), NO_PIECE, np.int32) for width in widths]
-            for row, number in enumerate(index):
+            for row, number in rows:
                 request = requests[number]
                 source[row, : len(request.source)] = request.source
                 told[0][row, : len(request.prefix)] = request.prefix
@@ -83,7 +99,7 @@ def batches(
                     for place, phrase in enumerate(phrases):
                         array[row, place, : len(phrase)] = phrase
             given: list[Any] = [x if ask else None for x, ask in zip(told, asks, strict=True)]
-            yield Batch(index, source, Phrases(*given))
+            yield Batch(rows, source, Phrases(*given))
 
 
 def _bucket(length: int, decoding: DecodingConfig) -> int:

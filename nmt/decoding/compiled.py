@@ -20,7 +20,8 @@ class Compiled:
     """What has been compiled of functions of one model.
 
     Attributes:
-      shapes: the function's name, and the shape of its source on a device, of each.
+      shapes: the function's name, how many rows of sources it takes at once on a device, and how
+        long they are, of each.
     """
 
     def __init__(self, model: SequenceModel, ids: Ids) -> None:
@@ -60,7 +61,7 @@ class Compiled:
         lowered = self._function(function, **static).lower(*arguments)
         needed = parallel.memory_needed(lowered.compile())
         available = parallel.memory_available()
-        num_rows, length = leaves[0].shape[1:]
+        num_rows, length = _shape(leaves[0][0], static)
         size = "an unknown size" if needed is None else f"{needed / 1e6:,.0f} MB"
         shape = f"{function.__name__} of {num_rows} rows of {length} source pieces needs {size}"
         if needed is None or available is None:
@@ -79,8 +80,15 @@ class Compiled:
         if key not in self._functions:
 
             def counted(params: Params, rows: Any, values: Any) -> Any:
-                self.shapes.append((function.__name__, rows[0].shape))  # traced once a compilation
+                # Traced once a compilation.
+                self.shapes.append((function.__name__, _shape(rows[0], static)))
                 return function(self.model, self.ids, params, *rows, *values, **static)
 
             self._functions[key] = parallel.pmap_rows(counted)
         return self._functions[key]
+
+
+def _shape(source: Any, static: dict[str, int]) -> tuple[int, int]:
+    """Returns how many rows are computed at once, of those that are given, and their length."""
+    num_rows, length = source.shape
+    return static.get("num_rows", num_rows), length

@@ -76,60 +76,62 @@ def search(
     values: Values,
     *,
     num_hypotheses: int,
+    num_rows: int | None = None,
 ) -> Hypotheses:
-    """Translates each row of ids.
+    """Translates each sentence of ids.
 
     Args:
       model: a sequence-to-sequence model.
       ids: the special ones.
       params: of the model.
-      source: each row one sentence with its end id, filled up with the padding id; a row of padding
-        alone is empty and costs no step.
+      source: each one sentence with its end id, filled up with the padding id; one of padding alone
+        is empty and costs nothing behind the last that is not.
       phrases: what is a sentence's own.
       values: what all sentences share.
       num_hypotheses: K, beam size or samples; 1 is greedy search.
+      num_rows: sentences that are translated at once; None is all.
     """
     apply: Callable[..., Any] = partial(model.apply, {"params": params})
-    segments = (source != ids.pad).astype(jnp.int32)
-    lengths = segments.sum(1)
-    positions = jnp.broadcast_to(jnp.arange(source.shape[1]), source.shape)
-    memory = apply(source, segments, positions, deterministic=True, method="encode")
     max_length = source.shape[1] + EXTRA_TARGET_LENGTH
+    lengths = (source != ids.pad).sum(1)
     limits = jnp.int32(values.max_length_factor * lengths) + values.max_length_extra
-    room = source.shape[1]  # most translations are no longer
-    constants, cache = apply(memory, room, method="start")
-    arguments = {
+
+    def begin(sentences: Int[Array, " C"]) -> tuple[Any, Any]:
+        own = source[sentences]
+        segments = (own != ids.pad).astype(jnp.int32)
+        positions = jnp.broadcast_to(jnp.arange(own.shape[1]), own.shape)
+        memory = apply(own, segments, positions, deterministic=True, method="encode")
+        return apply(memory, num_hypotheses, max_length, method="start")
+
+    arguments: dict[str, Any] = {
+        "begin": begin,
         "decode_step": partial(apply, method="decode_step"),
-        "constants": constants,
-        "max_lengths": jnp.where(lengths > 0, jnp.minimum(limits, max_length), 1),
+        "max_lengths": jnp.where(lengths > 0, jnp.minimum(limits, max_length), 0),
         "max_length": max_length,
+        "num_rows": num_rows,
         "pad_id": ids.pad,
         "bos_id": ids.bos,
         "eos_id": ids.eos,
         "rules": _rules(phrases, values, ids.eos),
         "length_penalty": values.length_penalty,
         "length_offset": values.length_offset,
-        "rooms": [room],
-        "grow": model.grow,
     }
     if values.sampling is not None:
         seed, temperature, top_k, top_p = values.sampling
-        keys = sentence_keys(seed, jnp.where(segments, source, -1), num_hypotheses)
+        keys = sentence_keys(seed, jnp.where(source == ids.pad, -1, source), num_hypotheses)
         return greedy_search(
-            cache=model.reorder(cache, jnp.zeros(keys.shape, jnp.int32)),
             choose=sampler(keys, temperature, top_k, top_p),
             num_hypotheses=num_hypotheses,
             **arguments,
         )
     if num_hypotheses == 1 and phrases.required is None:
-        return greedy_search(cache=cache, **arguments)
+        return greedy_search(**arguments)
     select = None
     if phrases.required is not None:
         rule, select = required_phrases(phrases.required, ids.eos)
         arguments["rules"].append(rule)
     return beam_search(
         reorder=model.reorder,
-        cache=cache,
         beam_size=num_hypotheses,
         num_best=values.num_best,
         select=select,

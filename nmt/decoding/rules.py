@@ -1,15 +1,16 @@
 """Rules of a search: which pieces may not follow, as functions of the pieces so far.
 
-A rule is `(logits [B, K, V], tokens [B, K, T], step) -> logits` with -inf where a piece is
-barred. The functions here make one of traced values, so that another value compiles nothing.
-Phrases are arrays [B, P, L], each filled up with `NO_PIECE`, and may be nothing else.
+A rule is `(logits [B, K, V], progress) -> logits` with -inf where a piece is barred. The functions
+here make one of traced values, so that another value compiles nothing. What is a sentence's own has
+a row for each of all Q. Phrases are arrays [Q, P, L], each filled up with `NO_PIECE`, and may be
+nothing else.
 """
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
-from nmt.decoding.search import NEVER, Rule, Select, Selected, top_k_sums
+from nmt.decoding.search import NEVER, Progress, Rule, Select, Selected, top_k_sums
 
 NO_PIECE = -1
 
@@ -17,11 +18,8 @@ NO_PIECE = -1
 def minimum_length(min_length: Int[ArrayLike, ""], eos_id: int) -> Rule:
     """Bars the end before `min_length` pieces, the end not counted."""
 
-    def rule(
-        logits: Float[Array, "B K V"], tokens: Int[Array, "B K T"], step: Int[Array, ""]
-    ) -> Float[Array, "B K V"]:
-        del tokens
-        barred = (jnp.arange(logits.shape[-1]) == eos_id) & (step < min_length)
+    def rule(logits: Float[Array, "B K V"], progress: Progress) -> Float[Array, "B K V"]:
+        barred = (jnp.arange(logits.shape[-1]) == eos_id) & (_steps(progress) < min_length)
         return jnp.where(barred, NEVER, logits)
 
     return rule
@@ -30,15 +28,14 @@ def minimum_length(min_length: Int[ArrayLike, ""], eos_id: int) -> Rule:
 def no_repeated_ngrams(size: Int[ArrayLike, ""]) -> Rule:
     """Bars a piece that with the `size` - 1 before it would occur twice (Paulus et al. 2018)."""
 
-    def rule(
-        logits: Float[Array, "B K V"], tokens: Int[Array, "B K T"], step: Int[Array, ""]
-    ) -> Float[Array, "B K V"]:
+    def rule(logits: Float[Array, "B K V"], progress: Progress) -> Float[Array, "B K V"]:
+        tokens, step = progress.tokens, _steps(progress)
         places = jnp.arange(tokens.shape[-1])
 
         def agree(back: Int[Array, ""], same: Bool[Array, "B K T"]) -> Bool[Array, "B K T"]:
             earlier = jnp.roll(tokens, back, axis=-1)  # what stands so far before each place
-            last = jnp.take(tokens, step - back, axis=-1, mode="clip")
-            return same & (earlier == last[..., None]) & (places >= back)
+            last = jnp.take_along_axis(tokens, jnp.maximum(step - back, 0), axis=-1)
+            return same & (earlier == last) & (places >= back)
 
         same = jnp.broadcast_to(places < step, tokens.shape)
         return _bar(logits, tokens, jax.lax.fori_loop(1, size, agree, same))
@@ -46,36 +43,34 @@ def no_repeated_ngrams(size: Int[ArrayLike, ""]) -> Rule:
     return rule
 
 
-def forced_prefix(prefix: Int[Array, "B P"]) -> Rule:
+def forced_prefix(prefix: Int[Array, "Q P"]) -> Rule:
     """Bars all but a sentence's prefix, piece by piece; it is filled up with `NO_PIECE`."""
 
-    def rule(
-        logits: Float[Array, "B K V"], tokens: Int[Array, "B K T"], step: Int[Array, ""]
-    ) -> Float[Array, "B K V"]:
-        del tokens
-        due = jnp.take(prefix, step, axis=1, mode="fill", fill_value=NO_PIECE)[:, None, None]
+    def rule(logits: Float[Array, "B K V"], progress: Progress) -> Float[Array, "B K V"]:
+        own, steps = prefix[progress.sentence], progress.step[:, None]
+        due = jnp.take_along_axis(own, steps, axis=1, mode="fill", fill_value=NO_PIECE)[..., None]
         barred = (due != NO_PIECE) & (jnp.arange(logits.shape[-1]) != due)
         return jnp.where(barred, NEVER, logits)
 
     return rule
 
 
-def forbidden_phrases(phrases: Int[Array, "B P L"]) -> Rule:
+def forbidden_phrases(phrases: Int[Array, "Q P L"]) -> Rule:
     """Bars the last piece of a phrase behind the others of it."""
-    lengths = (phrases != NO_PIECE).sum(-1)[:, None]
-    last = jnp.take_along_axis(phrases, jnp.maximum(lengths - 1, 0).mT, axis=-1)[:, None, :, 0]
 
-    def rule(
-        logits: Float[Array, "B K V"], tokens: Int[Array, "B K T"], step: Int[Array, ""]
-    ) -> Float[Array, "B K V"]:
-        places, runs = jnp.arange(tokens.shape[-1]), _runs(tokens, step, phrases)
-        due = ((runs == lengths[..., None] - 1) & (places + runs == step)).any(-1)
+    def rule(logits: Float[Array, "B K V"], progress: Progress) -> Float[Array, "B K V"]:
+        own = phrases[progress.sentence]
+        lengths = (own != NO_PIECE).sum(-1)[:, None]
+        last = jnp.take_along_axis(own, jnp.maximum(lengths - 1, 0).mT, axis=-1)[:, None, :, 0]
+        runs = _runs(progress, own)
+        ends = jnp.arange(runs.shape[-1]) + runs == _steps(progress)[..., None]
+        due = ((runs == lengths[..., None] - 1) & ends).any(-1)
         return _bar(logits, jnp.broadcast_to(last, due.shape), due)
 
     return rule
 
 
-def required_phrases(phrases: Int[Array, "B P L"], eos_id: int) -> tuple[Rule, Select]:
+def required_phrases(phrases: Int[Array, "Q P L"], eos_id: int) -> tuple[Rule, Select]:
     """Makes a rule and a selection by which every output contains every phrase.
 
     The rule bars the end while a phrase is missing. The selection adds to the best continuations
@@ -83,34 +78,35 @@ def required_phrases(phrases: Int[Array, "B P L"], eos_id: int) -> tuple[Rule, S
     and takes the best of each group in turn, beginning with the group that holds most: dynamic
     beam allocation (Post and Vilar 2018, https://aclanthology.org/N18-1119). Phrases may overlap.
     """
-    lengths = (phrases != NO_PIECE).sum(-1)[:, None]
 
-    def held(tokens: Int[Array, "B K T"], step: Int[Array, ""]) -> Int[Array, "B K P"]:
+    def told(progress: Progress) -> tuple[Int[Array, "B P L"], Int[Array, "B 1 P"]]:
+        own = phrases[progress.sentence]
+        return own, (own != NO_PIECE).sum(-1)[:, None]
+
+    def held(progress: Progress) -> Int[Array, "B K P"]:
         """Counts the pieces of each phrase that the tokens contain whole or end in."""
-        places, runs = jnp.arange(tokens.shape[-1]), _runs(tokens, step, phrases)
+        own, lengths = told(progress)
+        runs = _runs(progress, own)
         whole = (runs == lengths[..., None]).any(-1)
-        return jnp.where(whole, lengths, jnp.where(places + runs == step, runs, 0).max(-1))
+        ends = jnp.arange(runs.shape[-1]) + runs == _steps(progress)[..., None]
+        return jnp.where(whole, lengths, jnp.where(ends, runs, 0).max(-1))
 
-    def rule(
-        logits: Float[Array, "B K V"], tokens: Int[Array, "B K T"], step: Int[Array, ""]
-    ) -> Float[Array, "B K V"]:
-        missing = (held(tokens, step) < lengths).any(-1, keepdims=True)
+    def rule(logits: Float[Array, "B K V"], progress: Progress) -> Float[Array, "B K V"]:
+        missing = (held(progress) < told(progress)[1]).any(-1, keepdims=True)
         barred = missing & (jnp.arange(logits.shape[-1]) == eos_id)
         return jnp.where(barred, NEVER, logits)
 
     def select(
-        logits: Float[Array, "B K V"],
-        offsets: Float[Array, "B K"],
-        tokens: Int[Array, "B K T"],
-        step: Int[Array, ""],
+        logits: Float[Array, "B K V"], offsets: Float[Array, "B K"], progress: Progress
     ) -> Selected:
+        own, lengths = told(progress)
         batch, beam_size, vocab_size = logits.shape
         flat = (logits + offsets[..., None]).reshape(batch, -1)
         _, best = top_k_sums(logits, offsets, beam_size)
-        now = held(tokens, step)
-        place = jnp.minimum(now, phrases.shape[-1] - 1)
+        now = held(progress)
+        place = jnp.minimum(now, own.shape[-1] - 1)
         wanted = jnp.take_along_axis(
-            jnp.broadcast_to(phrases[:, None], (*now.shape, phrases.shape[-1])),
+            jnp.broadcast_to(own[:, None], (*now.shape, own.shape[-1])),
             place[..., None],
             axis=-1,
         )[..., 0]
@@ -126,8 +122,11 @@ def required_phrases(phrases: Int[Array, "B P L"], eos_id: int) -> tuple[Rule, S
         values = jnp.where(twice, NEVER, values)
 
         parents, token = index // vocab_size, index % vocab_size
-        continued = jax.vmap(lambda x, p: x[p])(tokens, parents).at[:, :, step].set(token)
-        group = held(continued, step + 1).sum(-1)
+        tokens = jax.vmap(lambda x, p: x[p])(progress.tokens, parents)
+        here = jnp.arange(tokens.shape[-1]) == _steps(progress)
+        tokens = jnp.where(here, token[..., None], tokens)
+        continued = progress._replace(tokens=tokens, step=progress.step + 1)
+        group = held(continued).sum(-1)
         better = (values[:, None] > values[:, :, None]) | (
             (values[:, None] == values[:, :, None]) & jnp.tri(index.shape[1], k=-1, dtype=bool)
         )
@@ -141,10 +140,13 @@ def required_phrases(phrases: Int[Array, "B P L"], eos_id: int) -> tuple[Rule, S
     return rule, select
 
 
-def _runs(
-    tokens: Int[Array, "B K T"], step: Int[Array, ""], phrases: Int[Array, "B P L"]
-) -> Int[Array, "B K P T"]:
+def _steps(progress: Progress) -> Int[Array, "B 1 1"]:
+    return progress.step[:, None, None]
+
+
+def _runs(progress: Progress, phrases: Int[Array, "B P L"]) -> Int[Array, "B K P T"]:
     """Counts how many of a phrase's first pieces stand from each place on."""
+    tokens, step = progress.tokens, _steps(progress)[..., None]
     places = jnp.arange(tokens.shape[-1])
     same = jnp.ones((), bool)
     runs = jnp.zeros((), jnp.int32)

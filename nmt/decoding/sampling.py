@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int, Key
 
-from nmt.decoding.search import BLOCK, NEVER, Choose
+from nmt.decoding.search import BLOCK, NEVER, Choose, Progress
 
 
 def sampler(
-    keys: Key[Array, "B K"],
+    keys: Key[Array, "Q K"],
     temperature: Float[ArrayLike, ""] = 1.0,
     top_k: Int[ArrayLike, ""] | None = None,
     top_p: Float[ArrayLike, ""] | None = None,
@@ -20,14 +20,14 @@ def sampler(
     """Makes a `choose` that draws from softmax(logits / temperature), perhaps truncated.
 
     Args:
-      keys: one a hypothesis; a step folds its number in.
+      keys: one a hypothesis of each of all sentences; a step folds its number in.
       temperature: above 0; below 1 sharpens, above 1 flattens.
       top_k: draws from the k likeliest pieces (Fan et al. 2018) and those equal to the last.
       top_p: draws from the fewest pieces that together have at least this probability
         (Holtzman et al. 2020), after `top_k`; and those equal to the last.
     """
 
-    def choose(logits: Float[Array, "B K V"], step: Int[Array, ""]) -> Int[Array, "B K"]:
+    def choose(logits: Float[Array, "B K V"], progress: Progress) -> Int[Array, "B K"]:
         scaled = logits / temperature
         if top_k is not None:
             scaled = truncated(scaled, jnp.ones_like(scaled), jnp.float32(top_k))
@@ -35,8 +35,10 @@ def sampler(
         if top_p is not None:
             kept = truncated(scaled, probabilities, jnp.float32(top_p))
             probabilities = jax.nn.softmax(kept)
-        uniform = jax.vmap(jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, step))))
-        return inverse_cumulative(probabilities, uniform(keys))
+        of_row = jax.vmap(jax.random.fold_in, in_axes=(0, None))
+        own = jax.vmap(of_row)(keys[progress.sentence], progress.step)
+        uniform = jax.vmap(jax.vmap(jax.random.uniform))(own)
+        return inverse_cumulative(probabilities, uniform)
 
     return choose
 

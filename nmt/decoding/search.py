@@ -1,34 +1,59 @@
 """Greedy and beam search over any `decode_step`: no model, no text, pure functions of arrays."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
-Cache = Any
+Constants: TypeAlias = Any
+Cache: TypeAlias = Any
+State: TypeAlias = Any
+"""What a model or a search makes is of its own type."""
+
+Begin = Callable[[Int[Array, " C"]], tuple[Constants, Cache]]
+"""(numbers of sentences) -> what their steps share, and a cache of any content."""
+
+DecodeStep = Callable[
+    [Constants, Cache, Int[Array, "B K"], Int[Array, " B"]], tuple[Float[Array, "B K V"], Cache]
+]
+"""(constants, cache, last pieces, how many precede them) -> logits of the next, cache.
+
+Where none precede a sentence begins, whatever the cache holds there.
+"""
+
 Reorder = Callable[[Cache, Int[Array, "B K"]], Cache]
-Grow = Callable[[Cache, int], Cache]
+"""(cache, parents) -> the cache with hypothesis k in the place of its parent."""
 
-Rule = Callable[[Float[Array, "B K V"], Int[Array, "B K T"], Int[Array, ""]], Float[Array, "B K V"]]
-"""(logits, tokens so far, their number) -> logits, -inf where a piece may not follow."""
 
-Choose = Callable[[Float[Array, "B K V"], Int[Array, ""]], Int[Array, "B K"]]
-"""(logits, number of pieces so far) -> the next piece of each hypothesis."""
+class Progress(NamedTuple):
+    """How far each row of a search has come."""
+
+    sentence: Int[Array, " B"]  # the number of the one that it translates
+    step: Int[Array, " B"]  # pieces so far
+    tokens: Int[Array, "B K T"]  # these pieces
+
+
+Rule = Callable[[Float[Array, "B K V"], Progress], Float[Array, "B K V"]]
+"""(logits, progress) -> logits, -inf where a piece may not follow."""
+
+Choose = Callable[[Float[Array, "B K V"], Progress], Int[Array, "B K"]]
+"""(logits, progress) -> the next piece of each hypothesis."""
 
 Selected = tuple[Float[Array, "B K"], Int[Array, "B K"], Int[Array, "B K"]]
 """Sums of log-probabilities, best first; their hypotheses' parents; their last tokens."""
 
-Select = Callable[
-    [Float[Array, "B K V"], Float[Array, "B K"], Int[Array, "B K T"], Int[Array, ""]], Selected
-]
-"""(logits, what makes sums of them, tokens so far, their number) -> what fills the beam."""
+Select = Callable[[Float[Array, "B K V"], Float[Array, "B K"], Progress], Selected]
+"""(logits, what makes sums of them, progress) -> what fills the beam."""
 
 NEVER = -jnp.inf
 
 BLOCK = 128
 """About as many values as `top_k_sums` takes the maximum of first."""
+
+REFILL = 8
+"""As soon as one of so many rows is free, free rows are given new sentences."""
 
 
 class Hypotheses(NamedTuple):
@@ -44,6 +69,26 @@ class Hypotheses(NamedTuple):
     lengths: Int[Array, "B K"]
 
 
+class GreedyState(NamedTuple):
+    """What a step of `greedy_search` hands to the next."""
+
+    progress: Progress
+    token: Int[Array, "B K"]
+    live: Bool[Array, "B K"]
+    log_probs: Float[Array, "B K T"]
+
+
+class BeamState(NamedTuple):
+    """What a step of `beam_search` hands to the next."""
+
+    progress: Progress
+    token: Int[Array, "B K"]
+    log_probs: Float[Array, "B K T"]
+    sums: Float[Array, "B K"]  # -inf where a place in the beam is not live
+    finished: Hypotheses
+    num_finished: Int[Array, " B"]
+
+
 def length_normalization(
     lengths: Int[Array, "..."], alpha: Float[ArrayLike, ""], offset: Float[ArrayLike, ""] = 5.0
 ) -> Float[Array, "..."]:
@@ -55,129 +100,111 @@ def length_normalization(
     return jnp.power((offset + lengths) / (offset + 1), alpha)
 
 
-def likeliest(logits: Float[Array, "B K V"], step: Int[Array, ""]) -> Int[Array, "B K"]:
+def likeliest(logits: Float[Array, "B K V"], progress: Progress) -> Int[Array, "B K"]:
     """Chooses the likeliest piece, the first of equals."""
-    del step
+    del progress
     rows = logits.reshape(-1, 1, logits.shape[-1])
     return top_k_sums(rows, jnp.zeros(rows.shape[:2]), 1)[1].reshape(logits.shape[:2])
 
 
-def keep(cache: Cache, length: int) -> Cache:
-    """Grows a cache that has room for any length."""
-    del length
-    return cache
-
-
 def greedy_search(
-    decode_step: Callable[..., Any],
-    constants: Any,
-    cache: Cache,
-    max_lengths: Int[Array, " B"],
+    begin: Begin,
+    decode_step: DecodeStep,
+    max_lengths: Int[Array, " Q"],
     *,
     max_length: int,
     pad_id: int,
     bos_id: int,
     eos_id: int,
+    num_rows: int | None = None,
     choose: Choose = likeliest,
     num_hypotheses: int = 1,
     rules: Sequence[Rule] = (),
     length_penalty: Float[ArrayLike, ""] = 0.0,
     length_offset: Float[ArrayLike, ""] = 5.0,
-    rooms: Sequence[int] = (),
-    grow: Grow = keep,
 ) -> Hypotheses:
     """Takes the likeliest piece at each step, or the one that another `choose` takes.
 
     Args:
-      decode_step: (constants, cache, token [B, K]) -> (logits [B, K, V], cache).
-      constants: what all steps share, passed on to `decode_step`.
-      cache: as `start` made it; of K hypotheses a sentence if `num_hypotheses` is K.
-      max_lengths: pieces after which each sentence must end, the end id counted.
+      begin: makes the constants of sentences 0 to Q - 1, of some at a time; and a cache of K
+        hypotheses a sentence if `num_hypotheses` is K.
+      decode_step: computes logits from them.
+      max_lengths: pieces after which each sentence must end, the end id counted; 0 where none is.
       max_length: width of the output; at least the largest of `max_lengths`.
       pad_id: fills the output; never chosen.
       bos_id: begins every hypothesis; never chosen, not part of the output.
       eos_id: ends a hypothesis.
+      num_rows: sentences that are searched at once; None is all. A row whose sentence is done is
+        given the next one.
       choose: takes the next piece of each hypothesis: sampling is another choice.
       num_hypotheses: K, of which each goes its own way.
       rules: bar pieces; the scores stay those of the model.
       length_penalty: α of `length_normalization`, for the score.
       length_offset: c of `length_normalization`.
-      rooms: lengths, ascending, below `max_length`: till there a cache of that length does, so that
-        a short output pays for no long one. Each costs the compilation of a loop.
-      grow: (cache, length) -> the cache with room for `length` pieces.
 
     Returns:
-      K hypotheses a sentence, in the order of the cache.
+      K hypotheses a sentence.
     """
-    shape = (max_lengths.shape[0], num_hypotheses)
 
-    class State(NamedTuple):
-        step: Int[Array, ""]
-        cache: Cache
-        token: Int[Array, "B K"]
-        live: Bool[Array, "B K"]
-        tokens: Int[Array, "B K T"]
-        log_probs: Float[Array, "B K T"]
-
-    def take_step(state: State) -> State:
-        logits, cache = decode_step(constants, state.cache, state.token)
-        total = jax.nn.logsumexp(logits, axis=-1)
-        logits = _bar(logits, rules, state.tokens, state.step, pad_id, bos_id)
-        token = choose(logits, state.step)
-        token = jnp.where((state.step + 1 >= max_lengths)[:, None], eos_id, token)
-        token = jnp.where(state.live, token, pad_id)
-        chosen = jnp.take_along_axis(logits, token[..., None], axis=-1)[..., 0] - total
-        return State(
-            state.step + 1,
-            cache,
-            token,
-            state.live & (token != eos_id) & (chosen > NEVER),
-            state.tokens.at[:, :, state.step].set(token),
-            state.log_probs.at[:, :, state.step].set(jnp.where(state.live, chosen, 0.0)),
+    def start(sentence: Int[Array, " B"]) -> GreedyState:
+        shape = (len(sentence), num_hypotheses)
+        tokens = jnp.full((*shape, max_length), pad_id, jnp.int32)
+        return GreedyState(
+            Progress(sentence, jnp.zeros_like(sentence), tokens),
+            jnp.full(shape, bos_id, jnp.int32),
+            jnp.broadcast_to((_of(max_lengths, sentence) > 0)[:, None], shape),
+            jnp.zeros((*shape, max_length)),
         )
 
-    state = State(
-        jnp.int32(0),
-        cache,
-        jnp.full(shape, bos_id, jnp.int32),
-        jnp.ones(shape, bool),
-        jnp.full((*shape, max_length), pad_id, jnp.int32),
-        jnp.zeros((*shape, max_length)),
-    )
-    stages = (*rooms, max_length)
-    state = _take_steps(take_step, lambda state: state.live.any(), state, stages, grow)
-    sums = state.log_probs.sum(-1)  # -inf where all pieces were barred
-    ended = (state.tokens == eos_id).any(-1) & (sums > NEVER)
-    lengths = jnp.where(ended, (state.tokens != pad_id).sum(-1), 0)
-    found = Hypotheses(
-        state.tokens,
-        state.log_probs,
-        sums / length_normalization(lengths, length_penalty, length_offset),
-        lengths,
-    )
-    nothing = _nothing((*shape, max_length), pad_id)
-    return jax.tree.map(lambda x, none: _where(ended, x, none), found, nothing)
+    def take_step(
+        constants: Constants, cache: Cache, state: GreedyState
+    ) -> tuple[Cache, GreedyState]:
+        progress = state.progress
+        logits, cache = decode_step(constants, cache, state.token, progress.step)
+        total = jax.nn.logsumexp(logits, axis=-1)
+        logits = _bar(logits, rules, progress, pad_id, bos_id)
+        token = choose(logits, progress)
+        last = progress.step + 1 >= _of(max_lengths, progress.sentence)
+        token = jnp.where(last[:, None], eos_id, token)
+        chosen = jnp.take_along_axis(logits, token[..., None], axis=-1)[..., 0] - total
+        here = state.live[..., None] & _here(progress)
+        live = state.live & (token != eos_id) & (chosen > NEVER)
+        progress = progress._replace(
+            step=jnp.where(live.any(1), progress.step + 1, 0),
+            tokens=jnp.where(here, token[..., None], progress.tokens),
+        )
+        log_probs = jnp.where(here, chosen[..., None], state.log_probs)
+        return cache, GreedyState(progress, token, live, log_probs)
+
+    def read(state: GreedyState) -> Hypotheses:
+        tokens, sums = state.progress.tokens, state.log_probs.sum(-1)
+        ended = (tokens == eos_id).any(-1) & (sums > NEVER)  # -inf where all pieces were barred
+        lengths = jnp.where(ended, (tokens != pad_id).sum(-1), 0)
+        scores = sums / length_normalization(lengths, length_penalty, length_offset)
+        found = Hypotheses(tokens, state.log_probs, scores, lengths)
+        nothing = _nothing(tokens.shape, pad_id)
+        return jax.tree.map(lambda x, none: _where(ended, x, none), found, nothing)
+
+    return _search(begin, start, take_step, lambda s: s.live.any(1), read, max_lengths, num_rows)
 
 
 def beam_search(
-    decode_step: Callable[..., Any],
+    begin: Begin,
+    decode_step: DecodeStep,
     reorder: Reorder,
-    constants: Any,
-    cache: Cache,
-    max_lengths: Int[Array, " B"],
+    max_lengths: Int[Array, " Q"],
     *,
     beam_size: int,
     max_length: int,
     pad_id: int,
     bos_id: int,
     eos_id: int,
+    num_rows: int | None = None,
     num_best: Int[ArrayLike, ""] = 1,
     select: Select | None = None,
     rules: Sequence[Rule] = (),
     length_penalty: Float[ArrayLike, ""] = 0.0,
     length_offset: Float[ArrayLike, ""] = 5.0,
-    rooms: Sequence[int] = (),
-    grow: Grow = keep,
 ) -> Hypotheses:
     """Keeps the `beam_size` likeliest hypotheses at each step.
 
@@ -187,61 +214,65 @@ def beam_search(
     fall, so the sum so far under the largest normalisation bounds what can come of it.
 
     Args:
+      begin: as in `greedy_search`, with K = `beam_size`.
       decode_step: as in `greedy_search`.
-      reorder: (cache, parents [B, K]) -> the cache with hypothesis k in the place of its parent.
-      constants: as in `greedy_search`.
-      cache: as in `greedy_search`, of one hypothesis a sentence.
+      reorder: moves hypotheses in the cache.
       max_lengths: as in `greedy_search`.
       beam_size: K, at most the size of the vocabulary.
       max_length: as in `greedy_search`.
       pad_id: as in `greedy_search`.
       bos_id: as in `greedy_search`.
       eos_id: as in `greedy_search`.
+      num_rows: as in `greedy_search`.
       num_best: how many of the hypotheses that come first must be the best that can be reached.
       select: what fills the beam; None is the largest sums.
       rules: as in `greedy_search`.
       length_penalty: α ≥ 0 of `length_normalization`; finished hypotheses are compared by their
         normalised score.
       length_offset: c of `length_normalization`.
-      rooms: as in `greedy_search`.
-      grow: as in `greedy_search`.
 
     Returns:
       K hypotheses a sentence, best first. Behind the `num_best` stand those that had finished by
       then.
     """
-    shape = (max_lengths.shape[0], beam_size)
     select = select or _largest
 
-    class State(NamedTuple):
-        step: Int[Array, ""]
-        cache: Cache
-        token: Int[Array, "B K"]
-        tokens: Int[Array, "B K T"]
-        log_probs: Float[Array, "B K T"]
-        sums: Float[Array, "B K"]  # -inf where a place in the beam is not live
-        finished: Hypotheses
-        num_finished: Int[Array, " B"]
-
-    def normalized(sums: Float[Array, "B K"], lengths: Int[Array, "..."]) -> Float[Array, "B K"]:
+    def normalized(sums: Float[Array, "B K"], lengths: Int[Array, "B 1"]) -> Float[Array, "B K"]:
         return sums / length_normalization(lengths, length_penalty, length_offset)
 
-    def take_step(state: State) -> State:
-        logits, cache = decode_step(constants, state.cache, state.token)
+    def start(sentence: Int[Array, " B"]) -> BeamState:
+        shape = (len(sentence), beam_size)
+        nothing = _nothing((*shape, max_length), pad_id)
+        # All places hold the same: one may go on.
+        first = (_of(max_lengths, sentence) > 0)[:, None] & (jnp.arange(beam_size) == 0)
+        return BeamState(
+            Progress(sentence, jnp.zeros_like(sentence), nothing.tokens),
+            jnp.full(shape, bos_id, jnp.int32),
+            nothing.log_probs,
+            jnp.where(first, 0.0, NEVER),
+            nothing,
+            jnp.zeros_like(sentence),
+        )
+
+    def take_step(constants: Constants, cache: Cache, state: BeamState) -> tuple[Cache, BeamState]:
+        progress = state.progress
+        logits, cache = decode_step(constants, cache, state.token, progress.step)
         total = jax.nn.logsumexp(logits, axis=-1)
-        logits = _bar(logits, rules, state.tokens, state.step, pad_id, bos_id)
+        logits = _bar(logits, rules, progress, pad_id, bos_id)
         offsets = state.sums - total
-        selected = select(logits, offsets, state.tokens, state.step)
+        selected = select(logits, offsets, progress)
         ends = _ends(logits[..., eos_id] + offsets, eos_id)
-        last = (state.step + 1 >= max_lengths)[:, None]
-        sums, parents, token = (jnp.where(last, *x) for x in zip(ends, selected, strict=True))
+        lengths, longest = progress.step[:, None] + 1, _of(max_lengths, progress.sentence)[:, None]
+        sums, parents, token = (
+            jnp.where(lengths >= longest, *x) for x in zip(ends, selected, strict=True)
+        )
         tokens, old, old_sums = (
             jax.vmap(lambda x, p: x[p])(x, parents)
-            for x in (state.tokens, state.log_probs, state.sums)
+            for x in (progress.tokens, state.log_probs, state.sums)
         )
-        tokens = tokens.at[:, :, state.step].set(token)
-        log_prob = jnp.where(sums > NEVER, sums - old_sums, 0.0)
-        log_probs = old.at[:, :, state.step].set(log_prob)
+        here, log_prob = _here(progress), jnp.where(sums > NEVER, sums - old_sums, 0.0)
+        tokens = jnp.where(here, token[..., None], tokens)
+        log_probs = jnp.where(here, log_prob[..., None], old)
 
         # What was selected comes best first: the places that finished hypotheses hold cut off the
         # worst.
@@ -253,68 +284,89 @@ def beam_search(
             Hypotheses(
                 tokens,
                 log_probs,
-                normalized(sums, state.step + 1),
-                jnp.full(shape, state.step + 1),
+                normalized(sums, lengths),
+                jnp.broadcast_to(lengths, token.shape),
             ),
             jnp.where(ended, state.num_finished[:, None] + jnp.cumsum(ended, 1) - 1, beam_size),
         )
         sums = jnp.where(kept & ~ended, sums, NEVER)
-        reachable = normalized(sums, max_lengths[:, None]).max(1)
+        reachable = normalized(sums, longest).max(1)
         decided = jnp.sort(finished.scores, 1)[:, beam_size - num_best] >= reachable
-        return State(
-            state.step + 1,
-            reorder(cache, parents),
+        sums = jnp.where(decided[:, None], NEVER, sums)
+        step = jnp.where((sums > NEVER).any(1), progress.step + 1, 0)
+        return reorder(cache, parents), BeamState(
+            progress._replace(step=step, tokens=tokens),
             token,
-            tokens,
             log_probs,
-            jnp.where(decided[:, None], NEVER, sums),
+            sums,
             finished,
             state.num_finished + ended.sum(1),
         )
 
-    nothing = _nothing((*shape, max_length), pad_id)
-    state = State(
-        jnp.int32(0),
-        reorder(cache, jnp.zeros(shape, jnp.int32)),
-        jnp.full(shape, bos_id, jnp.int32),
-        nothing.tokens,
-        nothing.log_probs,
-        jnp.full(shape, NEVER).at[:, 0].set(0.0),  # all places hold the same: one may go on
-        nothing,
-        jnp.zeros(shape[0], jnp.int32),
-    )
-    stages = (*rooms, max_length)
-    state = _take_steps(take_step, lambda state: (state.sums > NEVER).any(), state, stages, grow)
-    order = jnp.argsort(-state.finished.scores, axis=1)
-    return jax.tree.map(lambda x: jax.vmap(lambda x, o: x[o])(x, order), state.finished)
+    def read(state: BeamState) -> Hypotheses:
+        order = jnp.argsort(-state.finished.scores, axis=1)
+        return jax.tree.map(lambda x: jax.vmap(lambda x, o: x[o])(x, order), state.finished)
+
+    def is_live(state: BeamState) -> Bool[Array, " B"]:
+        return (state.sums > NEVER).any(1)
+
+    return _search(begin, start, take_step, is_live, read, max_lengths, num_rows)
 
 
-def _take_steps(
-    take_step: Callable[[Any], Any],
-    is_live: Callable[[Any], Bool[Array, ""]],
-    state: Any,
-    lengths: Sequence[int],
-    grow: Grow,
-) -> Any:
-    """Takes steps while anything is live, in one loop for each length of the cache.
+def _search(
+    begin: Begin,
+    start: Callable[[Int[Array, " C"]], State],
+    take_step: Callable[[Constants, Cache, State], tuple[Cache, State]],
+    is_live: Callable[[State], Bool[Array, " B"]],
+    read: Callable[[State], Hypotheses],
+    max_lengths: Int[Array, " Q"],
+    num_rows: int | None,
+) -> Hypotheses:
+    """Takes steps with some rows at once; when enough are free they are given the next sentences.
 
-    Where nothing is live any more no cache grows. What is returned has none.
+    Nothing of a row depends on the others, so that when that happens changes no result.
     """
-    length, *longer = lengths
+    num_sentences = len(max_lengths)
+    num_rows = min(num_rows or num_sentences, num_sentences)
+    num_new = num_rows if num_rows == num_sentences else -(-num_rows // REFILL)
+    end = jnp.max(jnp.arange(1, num_sentences + 1) * (max_lengths > 0))
 
-    def goes_on(state: Any) -> Bool[Array, ""]:
-        return (state.step < length) & is_live(state)
+    def num_free(state: State) -> Int[Array, ""]:
+        return (~is_live(state)).sum()
 
-    state = jax.lax.while_loop(goes_on, take_step, state)
+    def goes_on(carry: tuple[Any, ...]) -> Bool[Array, ""]:
+        return carry[0] < end
 
-    def take_more(state: Any) -> Any:
-        state = state._replace(cache=grow(state.cache, longer[0]))
-        return _take_steps(take_step, is_live, state, longer, grow)
+    def refill(carry: tuple[Any, ...]) -> tuple[Any, ...]:
+        number, constants, cache, state, found = carry
+        free = jnp.argsort(is_live(state))[:num_new]
+        found = put(found, jax.tree.map(lambda x: x[free], state))
+        numbers = number + jnp.arange(num_new)
+        new = begin(jnp.minimum(numbers, num_sentences - 1))[0], start(numbers)
+        constants, state = jax.tree.map(lambda x, y: x.at[free].set(y), (constants, state), new)
 
-    def stop(state: Any) -> Any:
-        return state._replace(cache=None)
+        def is_full(carry: tuple[Cache, State]) -> Bool[Array, ""]:
+            free = num_free(carry[1])
+            return (free < num_new) | ((number + num_new >= end) & (free < num_rows))
 
-    return jax.lax.cond(is_live(state), take_more, stop, state) if longer else stop(state)
+        cache, state = jax.lax.while_loop(
+            is_full, lambda carry: take_step(constants, *carry), (cache, state)
+        )
+        return number + num_new, constants, cache, state, found
+
+    def put(found: Hypotheses, state: State) -> Hypotheses:
+        place = state.progress.sentence
+        return jax.tree.map(lambda x, y: x.at[place].set(y, mode="drop"), found, read(state))
+
+    nobody = jnp.full(num_rows, num_sentences)
+    constants, cache = jax.tree.map(
+        lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(begin, nobody)
+    )
+    state = start(nobody)
+    found = read(start(jnp.full(num_sentences, num_sentences)))
+    carry = jnp.int32(0), constants, cache, state, found
+    *_, state, found = jax.lax.while_loop(goes_on, refill, carry)
+    return put(found, state)
 
 
 def top_k_sums(
@@ -346,13 +398,10 @@ def top_k_sums(
 
 
 def _largest(
-    logits: Float[Array, "B K V"],
-    offsets: Float[Array, "B K"],
-    tokens: Int[Array, "B K T"],
-    step: Int[Array, ""],
+    logits: Float[Array, "B K V"], offsets: Float[Array, "B K"], progress: Progress
 ) -> Selected:
     """Selects the K largest sums."""
-    del tokens, step
+    del progress
     values, index = top_k_sums(logits, offsets, logits.shape[1])
     return values, index // logits.shape[-1], index % logits.shape[-1]
 
@@ -366,8 +415,7 @@ def _ends(sums: Float[Array, "B K"], eos_id: int) -> Selected:
 def _bar(
     logits: Float[Array, "B K V"],
     rules: Sequence[Rule],
-    tokens: Int[Array, "B K T"],
-    step: Int[Array, ""],
+    progress: Progress,
     pad_id: int,
     bos_id: int,
 ) -> Float[Array, "B K V"]:
@@ -378,11 +426,21 @@ def _bar(
     # In their place: another array of this size would take longer than the top k.
     logits = logits.at[..., pad_id].set(NEVER).at[..., bos_id].set(NEVER)
     for rule in rules:
-        logits = rule(logits, tokens, step)
+        logits = rule(logits, progress)
     return logits
 
 
-def _nothing(shape: tuple[int, int, int], pad_id: int) -> Hypotheses:
+def _of(max_lengths: Int[Array, " Q"], sentence: Int[Array, " B"]) -> Int[Array, " B"]:
+    """Looks up the limits of sentences; a number out of range is of none, whose limit is 0."""
+    return jnp.take(max_lengths, sentence, mode="fill", fill_value=0)
+
+
+def _here(progress: Progress) -> Bool[Array, "B 1 T"]:
+    """Tells where the next pieces are to stand."""
+    return jnp.arange(progress.tokens.shape[-1]) == progress.step[:, None, None]
+
+
+def _nothing(shape: tuple[int, ...], pad_id: int) -> Hypotheses:
     """Returns places that no hypothesis took."""
     return Hypotheses(
         jnp.full(shape, pad_id, jnp.int32),

@@ -18,8 +18,8 @@ from nmt.config import EXTRA_TARGET_LENGTH, Config, InputError, SearchOptions
 from nmt.data.tokenizer import Tokenizer, clean
 from nmt.decoding import alignment, buckets, decoder
 from nmt.decoding.alignment import Aligner, Link, PieceAttention, Span, owners, whitespace_words
-from nmt.decoding.buckets import MAX_PHRASE_LENGTH, MAX_PHRASES, Batch, Request
-from nmt.decoding.compiled import Compiled
+from nmt.decoding.buckets import MAX_PHRASE_LENGTH, MAX_PHRASES, QUEUE, Batch, Request
+from nmt.decoding.compiled import Compiled, Function
 from nmt.decoding.decoder import Ids, Phrases, Sampling, Values
 from nmt.decoding.rules import NO_PIECE
 from nmt.decoding.search import Hypotheses
@@ -119,23 +119,33 @@ class Translator:
         requests = self._requests(sentences, choice, prefixes, forbidden, required)
         if choice.samples and any(request.required for request in requests):
             raise ValueError("samples cannot be made to contain phrases; leave out `required`")
-        for batch in self._batches(requests, choice):
+        targets: list[list[int]] = [[]] * len(sentences)
+        for batch in self._batches(requests, choice, queue=QUEUE):
+            rows = batch.source, batch.phrases
             found: Hypotheses = self._compiled.run(
                 decoder.search,
                 self.params,
-                (batch.source, batch.phrases),
+                rows,
                 (values,),
                 num_hypotheses=num_hypotheses,
+                num_rows=self._num_rows(len(batch.source)),
             )
-            for row, number in enumerate(batch.numbers):
+            for row, number in batch.rows:
                 best, *others = self._listed(found, row, choice.samples or choice.n_best)
                 translations[number] = best._replace(alternatives=tuple(others))
-            if alignments or attention:
-                for number, looks in self._attend(batch, found, sentences):
-                    translations[number] = translations[number]._replace(
-                        alignment=self._align(looks) if alignments else None,
-                        attention=looks if attention else None,
-                    )
+                targets[number] = found.tokens[row, 0, : found.lengths[row, 0]].tolist()
+        if alignments or attention:
+            forced = [
+                Request(request.source if target else [], prefix=target)
+                for request, target in zip(requests, targets, strict=True)
+            ]
+            for number, weights in self._weights(decoder.cross_attention, forced, choice):
+                target = self.tokenizer.decoded_starts(targets[number][:-1])
+                looks = self._piece_attention(weights, sentences[number], target, whitespace_words)
+                translations[number] = translations[number]._replace(
+                    alignment=self._align(looks) if alignments else None,
+                    attention=looks if attention else None,
+                )
         return translations
 
     def score(
@@ -163,7 +173,7 @@ class Translator:
         for batch in self._batches(requests, options):
             rows = batch.source, batch.phrases.prefix
             log_probs, scores = self._compiled.run(decoder.force, self.params, rows, (values,))
-            for row, number in enumerate(batch.numbers):
+            for row, number in batch.rows:
                 ids = list(requests[number].prefix)
                 own = log_probs[row, : len(ids)].tolist()
                 result[number] = self._translation(ids[:-1], own, float(scores[row]))
@@ -227,22 +237,21 @@ class Translator:
         if by == "attention":
             self._expect_attention()
         function = decoder.cross_attention if by == "attention" else decoder.saliency
-        requests = self._forced(pairs)
-        for batch in self._batches(requests, SearchOptions()):
+        for number, weights in self._weights(function, self._forced(pairs), SearchOptions()):
+            source, target = pairs[number][0], clean(pairs[number][1])
+            starts = self.tokenizer.target_starts(target)
+            yield number, self._piece_attention(weights, source, (target, starts), words)
+
+    def _weights(
+        self, function: Function, requests: Sequence[Request], options: SearchOptions
+    ) -> Iterator[tuple[int, Float[np.ndarray, "L N T S"]]]:
+        """Yields the number of a sentence and where the pieces of its whole target look."""
+        for batch in self._batches(requests, options):
             rows = batch.source, batch.phrases.prefix
             weights = self._compiled.run(function, self.params, rows)
-            for row, number in enumerate(batch.numbers):
-                size = len(requests[number].prefix), len(requests[number].source)
-                target = clean(pairs[number][1])
-                yield (
-                    number,
-                    self._piece_attention(
-                        weights[row, :, :, : size[0], : size[1]],
-                        pairs[number][0],
-                        (target, self.tokenizer.target_starts(target)),
-                        words,
-                    ),
-                )
+            for row, number in batch.rows:
+                target, source = len(requests[number].prefix), len(requests[number].source)
+                yield number, weights[row, :, :, :target, :source]
 
     def warm_up(
         self, lines: Sequence[str] | None = None, *, alignments: bool = False, **options: Any
@@ -293,9 +302,11 @@ class Translator:
     ) -> Iterator[tuple[Any, tuple[Any, ...], tuple[Any, ...], dict[str, int]]]:
         """Yields what `Compiled.run` is given to translate empty sentences in a shape."""
         num_hypotheses, values = self._values(options)
-        source = np.full(shape, self.tokenizer.pad_id, np.int32)
-        yield decoder.search, (source, Phrases()), (values,), {"num_hypotheses": num_hypotheses}
+        source = np.full((QUEUE * shape[0], shape[1]), self.tokenizer.pad_id, np.int32)
+        static = {"num_hypotheses": num_hypotheses, "num_rows": self._num_rows(len(source))}
+        yield decoder.search, (source, Phrases()), (values,), static
         if alignments:
+            source = source[: shape[0]]
             target = np.full((shape[0], shape[1] + EXTRA_TARGET_LENGTH), NO_PIECE, np.int32)
             yield decoder.cross_attention, (source, target), (), {}
 
@@ -513,9 +524,15 @@ class Translator:
     def _pieces(self, text: str) -> tuple[int, ...]:
         return tuple(self.tokenizer.encode_target([text])[0][:-1])
 
-    def _batches(self, requests: Sequence[Request], options: SearchOptions) -> Iterator[Batch]:
+    def _batches(
+        self, requests: Sequence[Request], options: SearchOptions, queue: int = 1
+    ) -> Iterator[Batch]:
         decoding = self.config.decoding
-        return buckets.batches(requests, decoding, options, self.tokenizer.pad_id)
+        return buckets.batches(requests, decoding, options, self.tokenizer.pad_id, queue=queue)
+
+    def _num_rows(self, queued: int) -> int:
+        """Returns how many of the queued sentences a device translates at once."""
+        return queued // QUEUE // parallel.num_local_devices()
 
     def _listed(self, found: Hypotheses, row: int, n_best: int) -> list[Translation]:
         """Lists the hypotheses of a sentence: one at least, which may be empty."""
@@ -528,26 +545,6 @@ class Translator:
                 score = float(found.scores[row, k])
                 translations.append(self._translation(ids, log_probs, score))
         return translations
-
-    def _attend(
-        self, batch: Batch, found: Hypotheses, sentences: Sequence[str]
-    ) -> Iterator[tuple[int, PieceAttention]]:
-        """Yields where the best hypothesis of each sentence looks, by one teacher-forced pass."""
-        tokens, lengths = found.tokens[:, 0], found.lengths[:, 0]
-        given = np.arange(tokens.shape[1]) < lengths[:, None]
-        rows = batch.source, np.where(given, tokens, NO_PIECE)
-        weights = self._compiled.run(decoder.cross_attention, self.params, rows)
-        for row, number in enumerate(batch.numbers):
-            length, source_length = lengths[row], (batch.source[row] != self._ids.pad).sum()
-            yield (
-                number,
-                self._piece_attention(
-                    weights[row, :, :, :length, :source_length],
-                    sentences[number],
-                    self.tokenizer.decoded_starts(tokens[row, : max(0, length - 1)].tolist()),
-                    whitespace_words,
-                ),
-            )
 
     def _translation(self, ids: list[int], log_probs: Sequence[float], score: float) -> Translation:
         """Turns the ids of one hypothesis, without the end, into text."""

@@ -5,6 +5,9 @@ have one head, and no axis for it. A mask is True where a query may attend to a 
 knows of parameters: the module can be lifted into a notebook alone.
 """
 
+from collections.abc import Sequence
+from functools import reduce
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
@@ -76,6 +79,38 @@ def attend(
     """Sums the values under the weights: each row of the result is a context."""
     contexts = jnp.matmul(weights.astype(value.dtype), jnp.swapaxes(value, -3, -2))
     return jnp.swapaxes(contexts, -3, -2)
+
+
+def attend_in_parts(
+    query: Float[Array, "*B T N H"],
+    parts: Sequence[
+        tuple[Float[Array, "*B _ N H"], Float[Array, "*B _ N H2"], Bool[Array, "*#B 1 #T _"]]
+    ],
+) -> Float[Array, "*B T N H2"]:
+    """Attends to the keys of several arrays as if they were one.
+
+    A part in which a query may attend nowhere changes no bit of its context, so that it can be left
+    out: the weights there are exp(-∞) = 0 beside those of the others.
+
+    Args:
+      query: as in `attention_weights`.
+      parts: keys, values and the mask of each, as in `attention_weights` and `attend`.
+    """
+    query = query * query.shape[-1] ** -0.5
+    scores = [
+        jnp.where(
+            mask,
+            jnp.einsum("...tnh,...snh->...nts", query, key, preferred_element_type=jnp.float32),
+            jnp.finfo(jnp.float32).min,
+        )
+        for key, _, mask in parts
+    ]
+    least = jnp.finfo(jnp.float32).min  # of a part that has no keys
+    largest = reduce(jnp.maximum, [x.max(-1, keepdims=True, initial=least) for x in scores])
+    weights = [jnp.exp(x - largest) for x in scores]
+    total = sum(x.sum(-1, keepdims=True) for x in weights)
+    contexts = [attend(x / total, value) for x, (_, value, _) in zip(weights, parts, strict=True)]
+    return reduce(jnp.add, contexts)
 
 
 # Of recurrent decoders.

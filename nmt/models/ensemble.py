@@ -51,19 +51,24 @@ class Ensemble(nn.Module):
         return tuple(m.encode(*arrays, deterministic=deterministic) for m in self.members)
 
     def start(
-        self, memories: tuple[Memory, ...], length: int
+        self, memories: tuple[Memory, ...], num_hypotheses: int, length: int
     ) -> tuple[tuple[Constants, ...], tuple[Cache, ...]]:
-        """Prepares the decoding of one hypothesis a sentence, with room for `length` pieces."""
-        starts = [m.start(x, length) for m, x in zip(self.members, memories, strict=True)]
+        """Prepares the decoding of K hypotheses a sentence, with room for `length` pieces."""
+        members = zip(self.members, memories, strict=True)
+        starts = [member.start(memory, num_hypotheses, length) for member, memory in members]
         constants, caches = zip(*starts, strict=True)
         return constants, caches
 
     def decode_step(
-        self, constants: tuple[Constants, ...], caches: tuple[Cache, ...], token: Int[Array, "B K"]
+        self,
+        constants: tuple[Constants, ...],
+        caches: tuple[Cache, ...],
+        token: Int[Array, "B K"],
+        step: Int[Array, " B"],
     ) -> tuple[Float[Array, "B K V"], tuple[Cache, ...]]:
         """Averages the members' log-probabilities of each hypothesis' next piece."""
         steps = [
-            m.decode_step(own, cache, token)
+            m.decode_step(own, cache, token, step)
             for m, own, cache in zip(self.members, constants, caches, strict=True)
         ]
         logits, caches = zip(*steps, strict=True)
@@ -75,11 +80,6 @@ class Ensemble(nn.Module):
         return tuple(
             m.reorder(cache, parents) for m, cache in zip(self.members, caches, strict=True)
         )
-
-    @nn.nowrap
-    def grow(self, caches: tuple[Cache, ...], length: int) -> tuple[Cache, ...]:
-        """Makes room in the cache of each member."""
-        return tuple(m.grow(cache, length) for m, cache in zip(self.members, caches, strict=True))
 
 
 def _mean(logits: Any) -> Float[Array, "..."]:

@@ -7,7 +7,7 @@ Bahdanau's (appendix B.1); all others as the Transformer's are, for which the pa
 narrow distributions.
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -117,54 +117,57 @@ class Recurrent(EncoderDecoder):
     ) -> Output:
         del segments, positions  # padding comes last
         embedded = self.dropout(self.target_embedding(decoder_input), deterministic=deterministic)
-        constants, cache = self.decoder.constants(memory), self.decoder.begin(memory)
+        constants = self.decoder.constants(memory)
         take_step, noise = self.decoder.stepper(constants), None
         if not deterministic and self.config.num_layers > 1:
             shape = decoder_input.shape[1], len(decoder_input), 1, self.config.num_layers - 1
             noise = self.dropout(jnp.ones((*shape, self.config.hidden_dim)), deterministic=False)
 
-        def step(cache: Cache, place: tuple[jax.Array, jax.Array | None]) -> tuple[Cache, Seen]:
-            inputs, noise = place
-            return take_step(cache, inputs[:, None], noise)
+        def step(cache: Cache, place: tuple[jax.Array, Any, Any]) -> tuple[Cache, Seen]:
+            number, inputs, noise = place
+            return take_step(cache, number[None, None], inputs[:, None], noise)
 
         inputs = jnp.moveaxis(self.decoder.layers[0].inputs(embedded), 1, 0)
-        _, seen = jax.lax.scan(step, cache, (inputs, noise))
+        _, seen = jax.lax.scan(step, constants.first, (jnp.arange(len(inputs)), inputs, noise))
         seen = jax.tree.map(lambda x: jnp.moveaxis(x[:, :, 0], 0, 1), seen)
         if seen.weights is not None:
             self.sow("attention", "cross", seen.weights[:, None])
         return self._output(constants, seen, embedded, deterministic)
 
-    def start(self, memory: Memory, length: int) -> tuple[Constants, Cache]:
-        """Prepares the decoding of one hypothesis a sentence, of any length."""
+    def start(self, memory: Memory, num_hypotheses: int, length: int) -> tuple[Constants, Cache]:
+        """Prepares the decoding of K hypotheses a sentence, of any length."""
         del length
-        return self.decoder.constants(memory), self.decoder.begin(memory)
+        constants = self.decoder.constants(memory)
+        return constants, jax.tree.map(
+            lambda x: jnp.repeat(x, num_hypotheses, axis=1), constants.first
+        )
 
     def decode_step(
-        self, constants: Constants, cache: Cache, token: Int[Array, "B K"]
+        self,
+        constants: Constants,
+        cache: Cache,
+        token: Int[Array, "B K"],
+        step: Int[Array, " B"],
     ) -> tuple[Float[Array, "B K V"], Cache]:
-        """Computes the logits of each hypothesis' next piece after `token`, and the cache then."""
+        """Computes the logits of each hypothesis' next piece after `token`, and the cache then.
+
+        Args:
+          constants: of `start`.
+          cache: of `start` or of the step before.
+          token: the last pieces.
+          step: how many pieces precede them; 0 begins, whatever the cache holds.
+        """
+        begins = (step == 0)[:, None, None]
+        cache = jax.tree.map(lambda x, y: jnp.where(begins, x, y), constants.first, cache)
         embedded = self.target_embedding(token)
         inputs = self.decoder.layers[0].inputs(embedded)
-        cache, seen = self.decoder.stepper(constants)(cache, inputs, None)
+        cache, seen = self.decoder.stepper(constants)(cache, step[:, None], inputs, None)
         return self._output(constants, seen, embedded, True).logits, cache
 
     @nn.nowrap
     def reorder(self, cache: Cache, parents: Int[Array, "B K"]) -> Cache:
-        """Gives each new hypothesis k the past of the old hypothesis `parents[:, k]`.
-
-        From one hypothesis a sentence, as `start` makes it, they become as many as asked for.
-        """
-        states, vector = jax.tree.map(
-            lambda x: jnp.take_along_axis(x, parents[..., None], axis=1),
-            (cache.states, cache.vector),
-        )
-        return Cache(states, vector, cache.position)
-
-    @nn.nowrap
-    def grow(self, cache: Cache, length: int) -> Cache:
-        """Returns the cache, which has room for any length."""
-        del length
-        return cache
+        """Gives each new hypothesis k the past of the old hypothesis `parents[:, k]`."""
+        return jax.tree.map(lambda x: jnp.take_along_axis(x, parents[..., None], axis=1), cache)
 
     def _output(
         self,

@@ -37,6 +37,13 @@ class Memory(NamedTuple):
     finals: Float[Array, "B L D H"]  # the last state of each layer and direction
 
 
+class Cache(NamedTuple):
+    """What a decoding step reads of the one before."""
+
+    states: tuple[Float[Array, "B K H"], ...]  # one a layer
+    vector: Float[Array, "B K R"]  # the attentional one of Luong
+
+
 class Constants(NamedTuple):
     """What all decoding steps of a sentence share: one row a sentence, never moved."""
 
@@ -46,14 +53,7 @@ class Constants(NamedTuple):
     lengths: Float[Array, "B 1"]  # of the source
     fixed: Float[Array, "B 1 W"]  # all there is to see without attention
     entering: Float[Array, "B 1 G"] | None  # the same, projected for the recurrent unit
-
-
-class Cache(NamedTuple):
-    """What a decoding step reads of the one before."""
-
-    states: tuple[Float[Array, "B K H"], ...]  # one a layer
-    vector: Float[Array, "B K R"]  # the attentional one of Luong
-    position: Int[Array, ""]
+    first: Cache  # in which every hypothesis begins
 
 
 class Seen(NamedTuple):
@@ -65,7 +65,7 @@ class Seen(NamedTuple):
 
 
 Step = Callable[..., tuple[Cache, Seen]]
-"""(cache, projected inputs [B, K, G], dropout's factors or None) -> (cache, seen)."""
+"""(cache, step, projected inputs [B, K, G], dropout's factors or None) -> (cache, seen)."""
 
 
 class Layer(nn.Module):
@@ -153,10 +153,11 @@ class Decoder(nn.Module):
         size = self.config.annotation_dim // len(self.config.directions)
         fixed = memory.finals[:, -1, :, :size].reshape(len(mask), 1, -1)
         entering = self.entering(fixed)
-        return Constants(memory.annotations, keys, mask[:, None], lengths, fixed, entering)
+        first = self.begin(memory)
+        return Constants(memory.annotations, keys, mask[:, None], lengths, fixed, entering, first)
 
     def looker(self, constants: Constants) -> Callable[..., tuple[jax.Array, jax.Array]]:
-        """Makes (state [B, K, H], position) -> (context, weights): c = Σ_s a_s h_s.
+        """Makes (state [B, K, H], step [B, 1]) -> (context, weights): c = Σ_s a_s h_s.
 
         Bahdanau et al. 2015, equations 5 and 6; Luong et al. 2015, equations 7, 9 and 10. A
         predicted centre lies between the places 0 and S, of which the end piece is one.
@@ -169,7 +170,7 @@ class Decoder(nn.Module):
         if config.window == "predictive":
             inner, outer = self.centre_inner.flat(), jnp.asarray(self.centre)
 
-        def look(state: jax.Array, position: jax.Array) -> tuple[jax.Array, jax.Array]:
+        def look(state: jax.Array, step: jax.Array) -> tuple[jax.Array, jax.Array]:
             if config.attention == "additive":
                 scores = additive_scores(recur(state, query).astype(dtype), keys, vector)
             else:
@@ -177,7 +178,7 @@ class Decoder(nn.Module):
             if config.window is None:
                 weights = masked_softmax(scores, constants.mask)
             elif config.window == "monotonic":  # behind the source's end: around it
-                centre = jnp.minimum(position, constants.lengths - 1)
+                centre = jnp.minimum(step, constants.lengths - 1)
                 inside = window_mask(centre, length, config.window_size)
                 weights = masked_softmax(scores, constants.mask & inside)
             else:
@@ -238,7 +239,7 @@ class BahdanauDecoder(Decoder):
             jnp.tanh(begin(memory.finals[:, None, number, -1]).astype(jnp.float32))
             for number, begin in enumerate(self.begins)
         )
-        return Cache(states, jnp.zeros((*states[0].shape[:2], 0)), jnp.int32(0))
+        return Cache(states, jnp.zeros((*states[0].shape[:2], 0)))
 
     def entering(self, fixed: Float[Array, "B 1 W"]) -> Float[Array, "B 1 G"] | None:
         """Projects the fixed vector, where it is the context of every step."""
@@ -249,16 +250,17 @@ class BahdanauDecoder(Decoder):
         climb, fed = self.climber(), self.fed.flat()
         look = self.looker(constants) if self.config.attention else None
 
-        def step(cache: Cache, inputs: jax.Array, noise: jax.Array | None) -> tuple[Cache, Seen]:
+        def step(
+            cache: Cache, number: jax.Array, inputs: jax.Array, noise: jax.Array | None
+        ) -> tuple[Cache, Seen]:
             state = self.hidden(cache.states[-1])
             if look is None:
                 seen, entering = Seen(state), constants.entering
             else:
-                context, weights = look(state, cache.position)
+                context, weights = look(state, number)
                 seen, entering = Seen(state, context, weights), recur(context, fed)
             assert entering is not None
-            states = climb(cache.states, inputs + entering, noise)
-            return cache._replace(states=states, position=cache.position + 1), seen
+            return cache._replace(states=climb(cache.states, inputs + entering, noise)), seen
 
         return step
 
@@ -299,7 +301,7 @@ class LuongDecoder(Decoder):
             for number in range(self.config.num_layers)
         )
         width = self.config.readout_width if self.config.attention is not None else 0
-        return Cache(states, jnp.zeros((rows, 1, width)), jnp.int32(0))
+        return Cache(states, jnp.zeros((rows, 1, width)))
 
     def entering(self, fixed: Float[Array, "B 1 W"]) -> None:
         """Nothing enters but the first state."""
@@ -312,17 +314,19 @@ class LuongDecoder(Decoder):
         else:
             look, fed, combine = self.looker(constants), self.fed.flat(), self.combine.flat()
 
-        def step(cache: Cache, inputs: jax.Array, noise: jax.Array | None) -> tuple[Cache, Seen]:
+        def step(
+            cache: Cache, number: jax.Array, inputs: jax.Array, noise: jax.Array | None
+        ) -> tuple[Cache, Seen]:
             if look is not None:
                 inputs = inputs + recur(cache.vector, fed)  # input feeding, section 3.3
             states = climb(cache.states, inputs, noise)
-            state, position = self.hidden(states[-1]), cache.position + 1
+            state = self.hidden(states[-1])
             if look is None:
-                return Cache(states, cache.vector, position), Seen(state)
-            context, weights = look(state, cache.position)
+                return Cache(states, cache.vector), Seen(state)
+            context, weights = look(state, number)
             both = jnp.concatenate([context.astype(state.dtype), state], axis=-1)
             vector = jnp.tanh(recur(both, combine))
-            return Cache(states, vector, position), Seen(vector, weights=weights)
+            return Cache(states, vector), Seen(vector, weights=weights)
 
         return step
 

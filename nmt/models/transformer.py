@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 from nmt.config import TransformerConfig
 from nmt.models.attention import (
     attend,
+    attend_in_parts,
     attention_weights,
     causal_mask,
     segment_mask,
@@ -42,13 +43,14 @@ class Constants(NamedTuple):
 class Cache(NamedTuple):
     """What a decoding step adds to.
 
-    Keys and values stay where they were written: place tK + k holds those of the hypothesis that
+    Keys and values stay where they were written: place [t, k] holds those of the hypothesis that
     was k-th at time t. Which of the K places a hypothesis goes back to is what `ancestors` tells.
+    Most translations are no longer than their source: only where one is, the places behind it, a
+    part of their own, are read.
     """
 
-    keys_values: tuple[KeyValue, ...]  # of self-attention, one pair a layer: B N H TK, B N TK H
+    keys_values: tuple[tuple[KeyValue, ...], ...]  # of each layer and part: B N H T K, B N T K H
     ancestors: Int[Array, "B K T"]
-    position: Int[Array, ""]  # steps taken so far, the same for all hypotheses
 
 
 class Attention(nn.Module):
@@ -81,20 +83,34 @@ class Attention(nn.Module):
     def step(
         self,
         x: Float[Array, "B K D"],
-        cache: KeyValue,
-        mask: Bool[Array, "B 1 K TK"],
-        position: Int[Array, ""],
-    ) -> tuple[Float[Array, "B K D"], KeyValue]:
+        cache: tuple[KeyValue, ...],
+        mask: Bool[Array, "B 1 K T K"],
+        step: Int[Array, " B"],
+    ) -> tuple[Float[Array, "B K D"], tuple[KeyValue, ...]]:
         """Writes the keys and values of K hypotheses; attends to what any of them has written."""
         query, key, value = self._joint_projections(x)
-        place = position * x.shape[1]
-        keys, values = (
-            jax.lax.dynamic_update_slice_in_dim(old, new, place, axis)
-            for old, new, axis in zip(cache, _as_products_read(key, value), (3, 2), strict=True)
-        )
-        weights = attention_weights(query, jnp.moveaxis(keys, 3, 1), mask)
-        context = attend(weights, jnp.moveaxis(values, 2, 1))
-        return self.output(context), (keys, values)
+        rows = jnp.arange(len(x))
+        begin, parts, masks = 0, [], []
+        for keys, values in cache:
+            room = keys.shape[3]
+            place = jnp.where(step < begin, room, step - begin)  # out of range is not written
+            parts.append(
+                (
+                    keys.at[rows, :, :, place].set(jnp.moveaxis(key, 1, 3), mode="drop"),
+                    values.at[rows, :, place].set(jnp.moveaxis(value, 1, 2), mode="drop"),
+                )
+            )
+            masks.append(mask[..., begin : begin + room, :])
+            begin += room
+
+        def attend_to(number: int) -> jax.Array:
+            # The caches go into the branch as they lie: what is made of them before is copied.
+            read = [_as_read(*part, mask) for part, mask in zip(parts, masks, strict=True)]
+            return attend_in_parts(query, read[:number])
+
+        behind = (step >= cache[0][0].shape[3]).any()
+        context = jax.lax.cond(behind, lambda: attend_to(2), lambda: attend_to(1))
+        return self.output(context), tuple(parts)
 
     def _joint_projections(self, x: Float[Array, "B K D"]) -> list[Float[Array, "B K N _"]]:
         """Projects to query, key and value in one product: of few rows it is twice as fast."""
@@ -210,17 +226,17 @@ class DecoderLayer(nn.Module):
         x: Float[Array, "B K D"],
         memory: KeyValue,
         cross_mask: Bool[Array, "B 1 1 S"],
-        cache: KeyValue,
-        mask: Bool[Array, "B 1 K TK"],
-        position: Int[Array, ""],
-    ) -> tuple[Float[Array, "B K D"], KeyValue]:
+        cache: tuple[KeyValue, ...],
+        mask: Bool[Array, "B 1 K T K"],
+        step: Int[Array, " B"],
+    ) -> tuple[Float[Array, "B K D"], tuple[KeyValue, ...]]:
         """Runs the layer for one position of each hypothesis.
 
         The K hypotheses of a sentence attend to its memory as K positions would, so the memory is
         never tiled.
         """
         h = self.attention_residual.enter(x)
-        h, cache = self.attention.step(h, cache, mask, position)
+        h, cache = self.attention.step(h, cache, mask, step)
         x = self.attention_residual.leave(x, h, deterministic=True)
         memory = jnp.moveaxis(memory[0], 3, 1), jnp.moveaxis(memory[1], 2, 1)
         x, _ = self._attend_to_memory(x, memory, cross_mask, deterministic=True)
@@ -299,8 +315,8 @@ class Transformer(EncoderDecoder):
             self.sow("attention", "cross", cross_weights)
         return self._output(x)
 
-    def start(self, memory: Memory, length: int) -> tuple[Constants, Cache]:
-        """Prepares the decoding of one hypothesis a sentence, with room for `length` pieces."""
+    def start(self, memory: Memory, num_hypotheses: int, length: int) -> tuple[Constants, Cache]:
+        """Prepares the decoding of K hypotheses a sentence, with room for `length` pieces."""
         keys_values = tuple(
             layer.memory_keys_values(memory.states) for layer in self.decoder_layers
         )
@@ -308,47 +324,51 @@ class Transformer(EncoderDecoder):
         keys_values = jax.lax.optimization_barrier(
             tuple(_as_products_read(*pair) for pair in keys_values)
         )
-        nothing = tuple((key[..., :0], value[:, :, :0]) for key, value in keys_values)
-        mask = (memory.segments != 0)[:, None, None]
-        ancestors = jnp.zeros((len(mask), 1, length), jnp.int32)
-        cache = Cache(_with_room(nothing, length), ancestors, jnp.int32(0))
-        return Constants(keys_values, mask), cache
+        batch, source_length = memory.segments.shape
+        near = min(source_length, length)
+        cache = Cache(
+            tuple(
+                tuple(_room(key, value, room, num_hypotheses) for room in (near, length - near))
+                for key, value in keys_values
+            ),
+            jnp.zeros((batch, num_hypotheses, length), jnp.int32),
+        )
+        return Constants(keys_values, (memory.segments != 0)[:, None, None]), cache
 
     def decode_step(
-        self, constants: Constants, cache: Cache, token: Int[Array, "B K"]
+        self,
+        constants: Constants,
+        cache: Cache,
+        token: Int[Array, "B K"],
+        step: Int[Array, " B"],
     ) -> tuple[Float[Array, "B K V"], Cache]:
-        """Computes the logits of each hypothesis' next piece after `token`, and the cache then."""
-        position, places = cache.position, jnp.arange(token.shape[1])
-        ancestors = cache.ancestors.at[:, :, position].set(places)
+        """Computes the logits of each hypothesis' next piece after `token`, and the cache then.
+
+        Args:
+          constants: of `start`.
+          cache: of `start` or of the step before.
+          token: the last pieces.
+          step: how many pieces precede them; 0 begins, whatever the cache holds.
+        """
+        places, times = jnp.arange(token.shape[1]), jnp.arange(cache.ancestors.shape[2])
+        now = (times == step[:, None])[:, None]
+        ancestors = jnp.where(now, places[:, None], cache.ancestors)
         mask = ancestors[..., None] == places  # [B, K hypotheses, T, K places]
-        mask = mask & (jnp.arange(mask.shape[2]) <= position)[:, None]
-        mask = mask.reshape(len(mask), 1, len(places), -1)
-        x = self._embed(self.target_embedding, token, position[None, None], deterministic=True)
+        mask = (mask & (times <= step[:, None])[:, None, :, None])[:, None]
+        x = self._embed(self.target_embedding, token, step[:, None], deterministic=True)
         caches = []
         for layer, memory, old in zip(
             self.decoder_layers, constants.keys_values, cache.keys_values, strict=True
         ):
-            x, new = layer.step(x, memory, constants.mask, old, mask, position)
+            x, new = layer.step(x, memory, constants.mask, old, mask, step)
             caches.append(new)
-        return self._output(x).logits, Cache(tuple(caches), ancestors, position + 1)
+        return self._output(x).logits, Cache(tuple(caches), ancestors)
 
     @nn.nowrap
     def reorder(self, cache: Cache, parents: Int[Array, "B K"]) -> Cache:
-        """Gives each new hypothesis k the past of the old hypothesis `parents[:, k]`.
-
-        From one hypothesis a sentence, as `start` makes it, they become as many as asked for.
-        """
+        """Gives each new hypothesis k the past of the old hypothesis `parents[:, k]`."""
         ancestors = jnp.take_along_axis(cache.ancestors, parents[..., None], axis=1)
-        keys_values = _with_room(cache.keys_values, parents.shape[1] * ancestors.shape[2])
-        return Cache(keys_values, ancestors, cache.position)
-
-    @nn.nowrap
-    def grow(self, cache: Cache, length: int) -> Cache:
-        """Makes room for `length` pieces."""
-        _, num_hypotheses, room = cache.ancestors.shape
-        ancestors = jnp.pad(cache.ancestors, ((0, 0), (0, 0), (0, length - room)))
-        keys_values = _with_room(cache.keys_values, num_hypotheses * length)
-        return Cache(keys_values, ancestors, cache.position)
+        return cache._replace(ancestors=ancestors)
 
     def _embed(
         self, embedding: nn.Embed, ids: jax.Array, positions: jax.Array, deterministic: bool
@@ -374,14 +394,28 @@ def _as_products_read(
     return jnp.moveaxis(key, 1, 3), jnp.moveaxis(value, 1, 2)
 
 
-def _with_room(keys_values: tuple[KeyValue, ...], places: int) -> tuple[KeyValue, ...]:
-    """Pads what a cache holds to so many places."""
+def _room(
+    key: Float[Array, "B N H S"], value: Float[Array, "B N S H2"], length: int, num_hypotheses: int
+) -> KeyValue:
+    """Makes room for such keys and values of so many pieces of each hypothesis."""
+    places = length, num_hypotheses
+    return (
+        jnp.zeros((*key.shape[:3], *places), key.dtype),
+        jnp.zeros((*value.shape[:2], *places, value.shape[3]), value.dtype),
+    )
 
-    def pad(x: Float[Array, "B N _ _"], axis: int) -> Float[Array, "B N _ _"]:
-        width = [(0, places - x.shape[i] if i == axis else 0) for i in range(x.ndim)]
-        return jnp.pad(x, width)
 
-    return tuple((pad(key, 3), pad(value, 2)) for key, value in keys_values)
+def _as_read(
+    keys: Float[Array, "B N H T K"],
+    values: Float[Array, "B N T K H2"],
+    mask: Bool[Array, "B 1 K T K"],
+) -> tuple[Float[Array, "B TK N H"], Float[Array, "B TK N H2"], Bool[Array, "B 1 K TK"]]:
+    """Turns a part of a cache into what `attend_in_parts` takes."""
+    keys, values = (
+        keys.reshape(*keys.shape[:3], -1),
+        values.reshape(*values.shape[:2], -1, values.shape[4]),
+    )
+    return jnp.moveaxis(keys, 3, 1), jnp.moveaxis(values, 2, 1), mask.reshape(*mask.shape[:3], -1)
 
 
 def _layer_norm(config: TransformerConfig) -> nn.LayerNorm:

@@ -16,6 +16,7 @@ from random_models import (
     B,
     C,
     assert_same,
+    beginning,
     decode_step,
     enumerate_all,
     listed,
@@ -54,8 +55,9 @@ def search(kind: str, value, tables, alpha=0.0, beam_size=None) -> Hypotheses:
         }[kind]
         rule = make(value)
     arguments = {
-        "constants": tables,
-        "cache": jnp.zeros((len(tables), 1), jnp.int32),
+        "begin": beginning(tables, beam_size or 1),
+        "decode_step": decode_step,
+        "num_rows": 7,  # fewer than sentences: their phrases take turns
         "max_lengths": jnp.full(len(tables), WIDTH),
         "max_length": WIDTH,
         "length_penalty": alpha,
@@ -63,8 +65,8 @@ def search(kind: str, value, tables, alpha=0.0, beam_size=None) -> Hypotheses:
         **IDS,
     }
     if beam_size is None:
-        return greedy_search(decode_step, **arguments)
-    return beam_search(decode_step, reorder, beam_size=beam_size, select=select, **arguments)
+        return greedy_search(**arguments)
+    return beam_search(reorder=reorder, beam_size=beam_size, select=select, **arguments)
 
 
 def contains(body: tuple, phrase: tuple) -> bool:

@@ -4,10 +4,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from random_models import BATCH, CLOSE, IDS, PAD, decode_step, listed, log_probs, random_tables
+from random_models import (
+    BATCH,
+    CLOSE,
+    IDS,
+    PAD,
+    beginning,
+    decode_step,
+    listed,
+    log_probs,
+    random_tables,
+)
 
 from nmt.decoding.sampling import inverse_cumulative, sampler, truncated
-from nmt.decoding.search import greedy_search
+from nmt.decoding.search import Progress, greedy_search
 
 
 def truncated_by_sorting(values: np.ndarray, weights: np.ndarray, amount: float) -> np.ndarray:
@@ -59,7 +69,9 @@ def draws(logits: np.ndarray, number: int, **options) -> np.ndarray:
     """How often each piece is drawn, of `number`."""
     keys = jax.random.split(jax.random.key(0), (1, number))
     log_probs = jnp.broadcast_to(jax.nn.log_softmax(logits), (1, number, len(logits)))
-    chosen = jax.jit(sampler(keys, **options))(log_probs, jnp.int32(3))
+    step = jnp.full(1, 3)
+    progress = Progress(jnp.zeros_like(step), step, jnp.zeros((1, number, 4), jnp.int32))
+    chosen = jax.jit(sampler(keys, **options))(log_probs, progress)
     return np.bincount(np.asarray(chosen)[0], minlength=len(logits))
 
 
@@ -92,9 +104,8 @@ def sample(tables, seed: int, num_hypotheses: int = 3, **options):
     keys = jax.random.split(jax.random.key(seed), (BATCH, num_hypotheses))
     return jax.device_get(
         greedy_search(
+            beginning(tables, num_hypotheses),
             decode_step,
-            tables,
-            jnp.zeros((BATCH, num_hypotheses), jnp.int32),
             jnp.full(BATCH, 8),
             max_length=8,
             choose=sampler(keys, **options),
@@ -131,9 +142,8 @@ def test_same_keys_draw_the_same_and_others_others():
 def test_sharpest_sampling_is_greedy():
     tables = jnp.asarray(random_tables(5))
     greedy = greedy_search(
+        beginning(tables, 1),
         decode_step,
-        tables,
-        jnp.zeros((BATCH, 1), jnp.int32),
         jnp.full(BATCH, 8),
         max_length=8,
         **IDS,

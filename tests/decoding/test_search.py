@@ -21,6 +21,7 @@ from random_models import (
     B,
     C,
     assert_same,
+    beginning,
     decode_step,
     enumerate_all,
     listed,
@@ -57,26 +58,43 @@ class Chain(NamedTuple):
     """Logits that depend on the last piece alone; the cache is nothing."""
 
     @staticmethod
-    def decode_step(table, cache, token):
-        return jnp.log(table[token]), cache
+    def begin(sentences):
+        return (), ()
+
+    @staticmethod
+    def decode_step(constants, cache, token, step):
+        return jnp.log(jnp.asarray(CHAIN)[token]), cache
 
 
-@partial(jax.jit, static_argnames=("beam_size", "max_length"))
+@partial(jax.jit, static_argnames=("beam_size", "max_length", "num_rows"))
 def search(
-    tables, max_lengths, length_penalty, beam_size, max_length=WIDTH, offset=5.0, num_best=1
+    tables,
+    max_lengths,
+    length_penalty,
+    beam_size,
+    max_length=WIDTH,
+    offset=5.0,
+    num_best=1,
+    num_rows=None,
 ) -> Hypotheses:
     arguments = {
-        "constants": tables,
-        "cache": jnp.zeros((len(tables), 1), jnp.int32),
+        "begin": beginning(tables, beam_size or 1),
         "max_lengths": max_lengths,
         "max_length": max_length,
+        "num_rows": num_rows,
         "length_penalty": length_penalty,
         "length_offset": offset,
         **IDS,
     }
     if beam_size is None:
-        return greedy_search(decode_step, **arguments)
-    return beam_search(decode_step, reorder, beam_size=beam_size, num_best=num_best, **arguments)
+        return greedy_search(decode_step=decode_step, **arguments)
+    return beam_search(
+        decode_step=decode_step,
+        reorder=reorder,
+        beam_size=beam_size,
+        num_best=num_best,
+        **arguments,
+    )
 
 
 def run(tables, max_lengths, *, alpha=0.0, beam_size=None, **options) -> Hypotheses:
@@ -101,10 +119,9 @@ def slow_beam(table, max_length: int, alpha: float, beam_size: int) -> list[tupl
 
 def search_chain(alpha: float, beam_size: int) -> list[tuple[float, tuple]]:
     found = beam_search(
+        Chain.begin,
         Chain.decode_step,
         lambda cache, parents: cache,
-        jnp.asarray(CHAIN),
-        (),
         jnp.array([4]),
         beam_size=beam_size,
         max_length=4,
@@ -115,9 +132,7 @@ def search_chain(alpha: float, beam_size: int) -> list[tuple[float, tuple]]:
 
 
 def test_greedy_takes_the_likeliest_first_piece():
-    found = greedy_search(
-        Chain.decode_step, jnp.asarray(CHAIN), (), jnp.array([4]), max_length=4, **IDS
-    )
+    found = greedy_search(Chain.begin, Chain.decode_step, jnp.array([4]), max_length=4, **IDS)
     assert_same(listed(jax.device_get(found), 0), [(np.log(0.36), (A, C, EOS))])
 
 
@@ -225,44 +240,40 @@ def test_top_k_in_two_stages_is_the_plain_one(size, k, num_rows):
         np.testing.assert_array_equal(ours, plain)
 
 
+@pytest.mark.parametrize("num_rows", [1, 5, 16, 59])
 @pytest.mark.parametrize("beam_size", [None, 3])
-def test_a_cache_that_grows_on_the_way_changes_nothing(beam_size):
-    def step(tables, cache, token):
-        history, places = cache
-        seen.append(places.shape[2])
-        logits, history = decode_step(tables, history, token)
-        return logits, (history, places.at[:, :, position(places)].set(token))
-
-    def position(places):
-        return (places[0, 0] != -1).sum()
-
-    def grow(cache, length):
-        history, places = cache
-        more = [(0, 0), (0, 0), (0, length - places.shape[2])]
-        return history, jnp.pad(places, more, constant_values=-1)
-
+def test_rows_that_are_given_new_sentences_change_nothing(beam_size, num_rows):
+    # Of those without a limit there is nothing, be they at the end, at the beginning or between.
     tables = random_tables(7, end=-1.0)
-    limits = jnp.asarray(np.random.default_rng(7).integers(1, 9, BATCH))
-    seen: list[int] = []
-    cache = (jnp.zeros((BATCH, 1), int), jnp.full((BATCH, 1, 2), -1))
-    options = {"max_length": 8, "rooms": (2, 5), "grow": grow, **IDS}
+    limits = np.random.default_rng(7).integers(0, 9, BATCH)
+    limits[:2] = limits[-7:] = 0
+    assert (limits == 0).sum() > 12
+    together = run(tables, limits, alpha=0.6, beam_size=beam_size)
+    found = run(tables, limits, alpha=0.6, beam_size=beam_size, num_rows=num_rows)
+    jax.tree.map(np.testing.assert_array_equal, found, together)
+    np.testing.assert_array_equal(found.lengths.max(1) > 0, limits > 0)
+
+
+@pytest.mark.parametrize("beam_size", [None, 3])
+def test_no_row_waits_while_sentences_are_left(beam_size):
+    # Every sentence takes all of its steps: 8 rows take about an eighth of them, all together.
+    limits = jnp.asarray(np.random.default_rng(8).integers(1, 9, BATCH))
+    steps = []
+
+    def counted(constants, cache, token, step):
+        jax.debug.callback(lambda step: steps.append(step), step)
+        return decode_step(constants, cache, token, step)
+
+    tables = jnp.asarray(random_tables(8, end=-30.0))
+    arguments = {"max_length": 8, "num_rows": 8, **IDS}
+    begin = beginning(tables, beam_size or 1)
     if beam_size is None:
-        found = greedy_search(step, jnp.asarray(tables), cache, limits, **options)
+        found = greedy_search(begin, counted, limits, **arguments)
     else:
-        found = beam_search(
-            step,
-            lambda cache, parents: jax.tree.map(
-                lambda x: jax.vmap(lambda x, p: x[p])(x, parents), cache
-            ),
-            jnp.asarray(tables),
-            cache,
-            limits,
-            beam_size=beam_size,
-            **options,
-        )
-    assert sorted(set(seen)) == [2, 5, 8]
-    expected = run(tables, limits, beam_size=beam_size)
-    jax.tree.map(np.testing.assert_array_equal, found, expected)
+        found = beam_search(begin, counted, reorder, limits, beam_size=beam_size, **arguments)
+    jax.effects_barrier()
+    np.testing.assert_array_equal(found.lengths[:, 0], limits)
+    assert len(steps) <= limits.sum() / 8 + 8
 
 
 def test_reorder_is_applied():
@@ -344,17 +355,17 @@ def test_width_of_the_output_changes_nothing(beam_size):
 def test_changing_the_length_penalty_compiles_nothing(beam_size):
     traces = []
 
-    def counted(constants, cache, token):
+    def counted(constants, cache, token, step):
         traces.append(token.shape)
-        return decode_step(constants, cache, token)
+        return decode_step(constants, cache, token, step)
 
     @jax.jit
     def searched(tables, alpha):
         arguments = {"max_length": 4, "length_penalty": alpha, **IDS}
-        start = jnp.zeros((BATCH, 1), jnp.int32), jnp.full(BATCH, 4)
+        begin, limits = beginning(tables, beam_size or 1), jnp.full(BATCH, 4)
         if beam_size is None:
-            return greedy_search(counted, tables, *start, **arguments)
-        return beam_search(counted, reorder, tables, *start, beam_size=beam_size, **arguments)
+            return greedy_search(begin, counted, limits, **arguments)
+        return beam_search(begin, counted, reorder, limits, beam_size=beam_size, **arguments)
 
     tables = random_tables(11, end=-6.0)
     scores = [searched(tables, 0.0).scores]

@@ -74,14 +74,14 @@ def decode(model, params, memory, *arrays):
     return model.apply({"params": params}, memory, *arrays, deterministic=True, method="decode")
 
 
-@partial(jax.jit, static_argnums=(0, 3))
-def start(model, params, memory, max_length):
-    return model.apply({"params": params}, memory, max_length, method="start")
+@partial(jax.jit, static_argnums=(0, 3, 4))
+def start(model, params, memory, num_hypotheses, max_length):
+    return model.apply({"params": params}, memory, num_hypotheses, max_length, method="start")
 
 
 @partial(jax.jit, static_argnums=0)
-def decode_step(model, params, constants, cache, token):
-    return model.apply({"params": params}, constants, cache, token, method="decode_step")
+def decode_step(model, params, constants, cache, token, step):
+    return model.apply({"params": params}, constants, cache, token, step, method="decode_step")
 
 
 def num_parameters(config, vocab_sizes: tuple[int, int], shared: bool) -> int:

@@ -119,10 +119,11 @@ def test_the_cached_step_multiplies_as_the_whole_pass_does(tiny):
         return model.apply({"params": params}, *arguments, method=method, **options)
 
     memory = apply("encode", source, ones, places, deterministic=True)
-    constants, cache = apply("start", memory, 9)
+    constants, cache = apply("start", memory, 1, 9)
     steps = []
     for t in range(9):
-        logits, cache = apply("decode_step", constants, cache, target[:, t : t + 1])
+        step = jnp.full(5, t)
+        logits, cache = apply("decode_step", constants, cache, target[:, t : t + 1], step)
         steps.append(logits[:, 0])
     # An activation near the middle of two integers may be rounded either way.
     whole = np.asarray(run(params))

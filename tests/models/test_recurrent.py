@@ -335,8 +335,9 @@ def test_bfloat16_is_the_type_of_activations_but_not_of_states(variant):
     arrays = lay([random_pairs(9, [(5, 6)]), random_pairs(9, [(3, 3)])])
     memory = encode(rounded, params, *arrays[:3])
     assert memory.annotations.dtype == jnp.bfloat16
-    constants, cache = start(rounded, params, memory, 4)
-    step_logits, cache = decode_step(rounded, params, constants, cache, jnp.full((2, 1), 4))
+    constants, cache = start(rounded, params, memory, 1, 4)
+    arrays_of_step = jnp.full((2, 1), 4), jnp.zeros(2, jnp.int32)
+    step_logits, cache = decode_step(rounded, params, constants, cache, *arrays_of_step)
     assert {x.dtype for x in (step_logits, cache.vector, *cache.states)} == {jnp.dtype("float32")}
     logits = forward(rounded, params, *arrays)
     assert logits.dtype == jnp.float32

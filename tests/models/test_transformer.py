@@ -253,11 +253,13 @@ def test_bfloat16_is_the_type_of_activations_alone():
     arrays = lay([random_pairs(9, [(5, 6), (3, 3)])])
     memory = encode(model, params, *arrays[:3])
     assert memory.states.dtype == jnp.bfloat16
-    constants, cache = start(model, params, memory, 4)
+    constants, cache = start(model, params, memory, 1, 4)
     for keys_values in jax.tree.leaves((constants.keys_values, cache.keys_values)):
         assert keys_values.dtype == jnp.bfloat16
     token = jnp.full((ROWS, 1), 4)
-    step_logits, cache = decode_step(model, params, constants, cache, token)
+    step_logits, cache = decode_step(
+        model, params, constants, cache, token, jnp.zeros(ROWS, jnp.int32)
+    )
     assert step_logits.dtype == jnp.float32
     assert {x.dtype for x in maps_of(model, params, *arrays).values()} == {jnp.dtype("float32")}
     logits = forward(model, params, *arrays)
