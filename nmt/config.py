@@ -404,8 +404,8 @@ class DecodingConfig(_Group, group="decoding"):
     length_penalty: float = 0.6
     # Pieces of the longest source sentence that is translated whole, end piece counted.
     max_source_length: int = 256
-    # Positions translated at once on each device: a sentence takes its bucket's length and 50.
-    batch_tokens: int = 4096
+    # Positions of all hypotheses at once on each device: one takes its bucket's length and 50.
+    batch_tokens: int = 8192
 
     def __post_init__(self) -> None:
         self._expect_types()

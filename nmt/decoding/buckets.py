@@ -107,5 +107,6 @@ def _bucket(length: int, decoding: DecodingConfig) -> int:
 
 
 def _num_rows(length: int, decoding: DecodingConfig, options: SearchOptions) -> int:
-    rows = decoding.batch_tokens // (length + EXTRA_TARGET_LENGTH)
+    num_hypotheses = options.samples or options.beam_size or decoding.beam_size
+    rows = decoding.batch_tokens // (num_hypotheses * (length + EXTRA_TARGET_LENGTH))
     return parallel.num_local_devices() * (1 if options.one_row else max(1, rows))

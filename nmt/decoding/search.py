@@ -345,12 +345,12 @@ def _search(
         new = begin(jnp.minimum(numbers, num_sentences - 1))[0], start(numbers)
         constants, state = jax.tree.map(lambda x, y: x.at[free].set(y), (constants, state), new)
 
-        def is_full(carry: tuple[Cache, State]) -> Bool[Array, ""]:
+        def is_busy(carry: tuple[Cache, State]) -> Bool[Array, ""]:
             free = num_free(carry[1])
             return (free < num_new) | ((number + num_new >= end) & (free < num_rows))
 
         cache, state = jax.lax.while_loop(
-            is_full, lambda carry: take_step(constants, *carry), (cache, state)
+            is_busy, lambda carry: take_step(constants, *carry), (cache, state)
         )
         return number + num_new, constants, cache, state, found
 

@@ -39,7 +39,7 @@ CONFIG = Config(
     model=TransformerConfig(
         emb_dim=32, num_layers=1, num_heads=2, mlp_dim=64, dropout_rate=0.0, norm="pre"
     ),
-    decoding=DecodingConfig(beam_size=3, max_source_length=64, batch_tokens=512),
+    decoding=DecodingConfig(beam_size=3, max_source_length=64, batch_tokens=1536),
 )
 SENTENCES = [
     "The boy sleeps.",
@@ -326,7 +326,7 @@ def test_mistakes_are_named(arguments, message):
 
 
 def test_more_rows_to_a_shape_give_nearly_the_same():
-    wide = replace(CONFIG, decoding=replace(CONFIG.decoding, batch_tokens=2048))
+    wide = replace(CONFIG, decoding=replace(CONFIG.decoding, batch_tokens=6144))
     own = translator()
     other = nmt.Translator(own.model, own.params, own.tokenizer, wide)
     assert_close(own.translate(SENTENCES), other.translate(SENTENCES))
@@ -356,7 +356,9 @@ def test_shapes_are_declared_as_the_options_ask():
     fresh = nmt.Translator(own.model, own.params, own.tokenizer, CONFIG)
     assert fresh.warm_up(one_row=True, bucket=32) == [(devices, 32), (devices, 64)]
     assert fresh.compiled == [("search", (1, 64)), ("search", (1, 32))]
-    assert fresh.warm_up(SENTENCES, beam_size=1) == own.shapes()[:1]
+    assert fresh.warm_up(SENTENCES, beam_size=1) == own.shapes(beam_size=1)[:1]
+    # A row takes the room of all of its hypotheses: of 1,536 positions 66 for each.
+    assert [own.shapes(beam_size=k)[0] for k in (1, 3)] == [(23 * devices, 16), (7 * devices, 16)]
     with pytest.raises(ValueError, match="bucket is 65; expected at most decoding"):
         own.translate(SENTENCES, bucket=65)
 
