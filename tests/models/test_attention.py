@@ -7,6 +7,7 @@ import pytest
 
 from nmt.models.attention import (
     attend,
+    attend_in_parts,
     attention_weights,
     causal_mask,
     segment_mask,
@@ -115,3 +116,24 @@ def test_positions_are_the_papers_sines_and_cosines(emb_dim):
         # Angles are float32: up to 255 radians, of 24 bits.
         np.testing.assert_allclose(encoded[..., 2 * i], np.sin(angle), atol=5e-5)
         np.testing.assert_allclose(encoded[..., 2 * i + 1], np.cos(angle), atol=5e-5)
+
+
+def test_attention_in_parts_is_attention_to_all_of_them():
+    rng = np.random.default_rng(3)
+
+    def draw(*shape):
+        return jnp.asarray(rng.normal(size=shape), jnp.float32)
+
+    lengths = 5, 0, 7  # a part may be empty
+    query = draw(2, 3, 4, 8)
+    keys, values = ([draw(2, s, 4, width) for s in lengths] for width in (8, 6))
+    masks = [jnp.asarray(rng.random((2, 1, 3, s)) < 0.6) for s in lengths]
+    masks[0] = masks[0].at[..., 0].set(True)
+    masks[2] = masks[2].at[1].set(False)
+    found = attend_in_parts(query, list(zip(keys, values, masks, strict=True)))
+    key, value = jnp.concatenate(keys, 1), jnp.concatenate(values, 1)
+    expected = attend(attention_weights(query, key, jnp.concatenate(masks, -1)), value)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    # Without the parts to which nothing attends it is the same to the bit.
+    alone = attend_in_parts(query, [(keys[0], values[0], masks[0])])
+    np.testing.assert_array_equal(found[1], alone[1])
