@@ -36,6 +36,7 @@ class Batch(NamedTuple):
     rows: list[tuple[int, int]]  # a row, and the number of the sentence in it
     source: Int[np.ndarray, "B S"]
     phrases: Phrases
+    num_rows: int  # computed at once on a device
 
 
 def shapes(decoding: DecodingConfig, options: SearchOptions) -> list[tuple[int, int]]:
@@ -82,8 +83,9 @@ def batches(
             members.setdefault(key, []).append(number)
     for (length, *asks), numbers in sorted(members.items()):
         numbers.sort(key=lambda number: -len(requests[number].source))
-        num_rows = queue * _num_rows(length, decoding, options)
-        order = np.arange(num_rows).reshape(parallel.num_local_devices(), -1).T.ravel().tolist()
+        at_once, devices = _num_rows(length, decoding, options), parallel.num_local_devices()
+        num_rows = queue * at_once
+        order = np.arange(num_rows).reshape(devices, -1).T.ravel().tolist()
         widths = ((length + EXTRA_TARGET_LENGTH,), *[(MAX_PHRASES, MAX_PHRASE_LENGTH)] * 2)
         for start in range(0, len(numbers), num_rows):
             rows = list(zip(order, numbers[start : start + num_rows], strict=False))
@@ -99,7 +101,7 @@ def batches(
                     for place, phrase in enumerate(phrases):
                         array[row, place, : len(phrase)] = phrase
             given: list[Any] = [x if ask else None for x, ask in zip(told, asks, strict=True)]
-            yield Batch(rows, source, Phrases(*given))
+            yield Batch(rows, source, Phrases(*given), at_once // devices)
 
 
 def _bucket(length: int, decoding: DecodingConfig) -> int:

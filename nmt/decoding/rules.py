@@ -10,7 +10,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
-from nmt.decoding.search import NEVER, Progress, Rule, Select, Selected, top_k_sums
+from nmt.decoding.search import (
+    NEVER,
+    Progress,
+    Rule,
+    Select,
+    Selected,
+    next_place,
+    top_k_sums,
+)
 
 NO_PIECE = -1
 
@@ -123,8 +131,7 @@ def required_phrases(phrases: Int[Array, "Q P L"], eos_id: int) -> tuple[Rule, S
 
         parents, token = index // vocab_size, index % vocab_size
         tokens = jax.vmap(lambda x, p: x[p])(progress.tokens, parents)
-        here = jnp.arange(tokens.shape[-1]) == _steps(progress)
-        tokens = jnp.where(here, token[..., None], tokens)
+        tokens = jnp.where(next_place(progress), token[..., None], tokens)
         continued = progress._replace(tokens=tokens, step=progress.step + 1)
         group = held(continued).sum(-1)
         better = (values[:, None] > values[:, :, None]) | (

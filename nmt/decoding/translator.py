@@ -128,7 +128,7 @@ class Translator:
                 rows,
                 (values,),
                 num_hypotheses=num_hypotheses,
-                num_rows=self._num_rows(len(batch.source)),
+                num_rows=batch.num_rows,
             )
             for row, number in batch.rows:
                 best, *others = self._listed(found, row, choice.samples or choice.n_best)
@@ -303,7 +303,8 @@ class Translator:
         """Yields what `Compiled.run` is given to translate empty sentences in a shape."""
         num_hypotheses, values = self._values(options)
         source = np.full((QUEUE * shape[0], shape[1]), self.tokenizer.pad_id, np.int32)
-        static = {"num_hypotheses": num_hypotheses, "num_rows": self._num_rows(len(source))}
+        num_rows = shape[0] // parallel.num_local_devices()
+        static = {"num_hypotheses": num_hypotheses, "num_rows": num_rows}
         yield decoder.search, (source, Phrases()), (values,), static
         if alignments:
             source = source[: shape[0]]
@@ -529,10 +530,6 @@ class Translator:
     ) -> Iterator[Batch]:
         decoding = self.config.decoding
         return buckets.batches(requests, decoding, options, self.tokenizer.pad_id, queue=queue)
-
-    def _num_rows(self, queued: int) -> int:
-        """Returns how many of the queued sentences a device translates at once."""
-        return queued // QUEUE // parallel.num_local_devices()
 
     def _listed(self, found: Hypotheses, row: int, n_best: int) -> list[Translation]:
         """Lists the hypotheses of a sentence: one at least, which may be empty."""
