@@ -51,10 +51,10 @@ def _norm(target: Any, ours: Any) -> None:
 
 def _attention(target: Any, layer: Any, name: str, fused: int) -> None:
     """Fuses the last `fused` of query, key and value, as [outputs, inputs]."""
-    parts = [_kernel(layer[name][part], 1) for part in ("query", "key", "value")]
+    parts = [_matrix(layer[name][part], 1) for part in ("query", "key", "value")]
     parts = [*parts[: 3 - fused], np.concatenate(parts[3 - fused :])]
     for linear, weight in zip(
-        target.linear, [*parts, _kernel(layer[name]["output"], 2)], strict=True
+        target.linear, [*parts, _matrix(layer[name]["output"], 2)], strict=True
     ):
         linear.weight = weight
     _norm(target.layer_norm, layer[f"{name}_residual"]["norm"])
@@ -62,13 +62,12 @@ def _attention(target: Any, layer: Any, name: str, fused: int) -> None:
 
 def _feed_forward(target: Any, layer: Any) -> None:
     for linear, name in ((target.linear_0, "inner"), (target.linear_1, "outer")):
-        linear.weight = _kernel(layer["feed_forward"][name], 1)
+        linear.weight = _matrix(layer["feed_forward"][name], 1)
         linear.bias = np.array(layer["feed_forward"][name]["bias"])
     _norm(target.layer_norm, layer["feed_forward_residual"]["norm"])
 
 
-def _kernel(ours: Any, num_inputs: int) -> np.ndarray:
-    """Returns a kernel, whose first `num_inputs` axes are the input, as [outputs, inputs]."""
-    kernel = np.array(ours["kernel"])
-    size = int(np.prod(kernel.shape[:num_inputs]))
-    return np.ascontiguousarray(kernel.reshape(size, -1).T)
+def _matrix(ours: Any, num_inputs: int) -> np.ndarray:
+    """Returns a weight, whose last `num_inputs` axes are the input, as [outputs, inputs]."""
+    weight = np.array(ours["weight"])
+    return weight.reshape(-1, int(np.prod(weight.shape[-num_inputs:])))

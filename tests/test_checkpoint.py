@@ -11,7 +11,7 @@ OPTIMIZER = {"mean": np.zeros(3, np.float32), "step": np.int32(0)}
 
 
 def params(value):
-    return {"layer": {"kernel": np.full((2, 3), value, np.float32)}}
+    return {"layer": {"weight": np.full((2, 3), value, np.float32)}}
 
 
 def test_latest_and_best_are_kept_and_found_again(tmp_path):

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from nmt.models.layers import Weights, multiply
+from nmt.models.products import Weights, multiply
 
 NUM_GATES = {"gru": 3, "lstm": 4}
 """Projections that a cell reads, side by side."""

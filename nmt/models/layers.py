@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int, Num
 
-from nmt.models.quantization import multiply_int8
+from nmt.models.products import Weights, multiply, multiply_int8, product
 
 
 class Output(NamedTuple):
@@ -30,9 +30,8 @@ class Output(NamedTuple):
     def logits(self) -> Float[Array, "B T V"]:
         """Multiplies by the transposed table, summing in float32."""
         if self.scale is not None:
-            return multiply_int8(self.states, self.table, self.scale, axis=1)
-        table = self.table.astype(self.states.dtype)
-        return jnp.einsum("btd,vd->btv", self.states, table, preferred_element_type=jnp.float32)
+            return multiply_int8(self.states, self.table, self.scale)
+        return product(self.states, jnp.asarray(self.table, self.states.dtype))
 
 
 def output(states: Float[Array, "B T D"], embedding: nn.Embed) -> Output:
@@ -44,28 +43,26 @@ def output(states: Float[Array, "B T D"], embedding: nn.Embed) -> Output:
     return Output(states, table)
 
 
-Weights = tuple[Num[Array, "_ _"], Float[Array, " _"] | None]
-"""A matrix, and the scales of its columns where it is one of integers."""
-
-
 class Projection(nn.Module):
-    """x W or x W + b, over one or several axes.
+    """x Wᵀ or x Wᵀ + b, over one or several axes.
 
-    A kernel that `nmt.models.quantization` made has a scale beside it, and multiplies as integers.
+    The weight lies as embedding tables do, what is summed over last. One that
+    `nmt.models.quantization` made has a scale beside it, and multiplies as integers.
     """
 
-    summed: tuple[int, ...]  # the last axes of x
-    features: tuple[int, ...]  # the axes that take their place
+    summed: tuple[int, ...]  # the last axes of x, and of the weight
+    features: tuple[int, ...]  # the axes that take their place; the first of the weight
     dtype: str
     use_bias: bool = False
-    kernel_init: nn.initializers.Initializer = nn.initializers.xavier_uniform()
+    weight_init: nn.initializers.Initializer = nn.initializers.xavier_uniform()  # of [D, F]
     bias_init: nn.initializers.Initializer = nn.initializers.zeros
 
     def setup(self) -> None:
-        shape = math.prod(self.summed), math.prod(self.features)
-        self.kernel = self.param(
-            "kernel", lambda key: self.kernel_init(key, shape).reshape(*self.summed, *self.features)
-        )
+        def turned(key: jax.Array) -> jax.Array:
+            drawn = self.weight_init(key, (math.prod(self.summed), math.prod(self.features)))
+            return drawn.T.reshape(*self.features, *self.summed)
+
+        self.weight = self.param("weight", turned)
         if self.use_bias:
             self.bias = self.param("bias", self.bias_init, self.features)
         self.scale: jax.Array | None = self.get_variable("params", "scale")
@@ -78,46 +75,8 @@ class Projection(nn.Module):
         return y + self.bias.astype(self.dtype) if self.use_bias else y
 
     def flat(self) -> Weights:
-        """Returns the kernel as a matrix, and the scales of its columns if it has such."""
-        kernel = self.kernel.reshape(math.prod(self.summed), -1)
+        """Returns the weight as a matrix, and the scales of its rows if it has such."""
+        weight = self.weight.reshape(math.prod(self.features), -1)
         if self.scale is None:
-            return jnp.asarray(kernel, self.dtype), None
-        return kernel, self.scale.reshape(-1)
-
-
-def multiply(
-    x: Float[Array, "*B D"], kernel: Num[Array, "D F"], scale: Float[Array, " F"] | None
-) -> Float[Array, "*B F"]:
-    """Multiplies by a kernel, or by one of integers that has scales."""
-    if scale is None:
-        return project(x, kernel)
-    return multiply_int8(x, kernel, scale, axis=0).astype(x.dtype)
-
-
-@jax.custom_vjp
-def project(x: Float[Array, "*B D"], kernel: Float[Array, "D F"]) -> Float[Array, "*B F"]:
-    """Multiplies by a kernel, whose gradient is computed as it lies in memory.
-
-    JAX's own rule computes it transposed: on CPU an eighth of a training step goes into that. In
-    return `jax.jvp` and `jax.jacfwd` do not pass through; `jax.grad` and `jax.jacrev` do.
-    """
-    return _sum_in_float32(x, kernel)
-
-
-def _sum_in_float32(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    return jnp.matmul(x, kernel, preferred_element_type=jnp.float32).astype(x.dtype)
-
-
-def _project_forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-    return _sum_in_float32(x, kernel), (x, kernel)
-
-
-def _project_backward(
-    saved: tuple[jax.Array, jax.Array], gradient: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    x, kernel = saved
-    rows = x.reshape(-1, x.shape[-1]), gradient.reshape(-1, gradient.shape[-1])
-    return gradient @ kernel.T, jnp.einsum("nd,nf->df", *rows)
-
-
-project.defvjp(_project_forward, _project_backward)
+            return jnp.asarray(weight, self.dtype), None
+        return weight, self.scale.reshape(-1)

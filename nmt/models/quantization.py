@@ -25,27 +25,8 @@ def quantize(
     return integers, scale.squeeze(axes)
 
 
-def multiply_int8(
-    x: Float[Array, "*B D"], integers: Int8[Array, "_ _"], scale: Float[Array, " F"], axis: int
-) -> Float[Array, "*B F"]:
-    """Computes x W with both rounded to 8 bits, and sums of 32 bits.
-
-    Each row of x has a scale of its own, so no row depends on another. No gradient passes through.
-
-    Args:
-      x: rows.
-      integers: of `quantize`, [D, F] or [F, D].
-      scale: of `quantize`.
-      axis: that of `integers` which has the size D.
-    """
-    rows, scales = quantize(jax.lax.stop_gradient(x).astype(jnp.float32), (-1,))
-    dimensions = (((x.ndim - 1,), (axis,)), ((), ()))
-    sums = jax.lax.dot_general(rows, integers, dimensions, preferred_element_type=jnp.int32)
-    return sums.astype(jnp.float32) * scales[..., None] * scale
-
-
 def quantize_params(params: Any) -> Any:
-    """Quantises the kernels of a model, and a copy of the table of its output layer.
+    """Quantises the weights of a model, and a copy of the table of its output layer.
 
     Embeddings, biases and layer normalisation stay as they are.
 
@@ -53,7 +34,7 @@ def quantize_params(params: Any) -> Any:
       params: of a model, as Flax lays them out.
 
     Returns:
-      Parameters in which a `scale` stands beside each `kernel`, and beside the table of the output
+      Parameters in which a `scale` stands beside each `weight`, and beside the table of the output
       layer.
     """
     table_name = "output_embedding" if "output_embedding" in params else "target_embedding"
@@ -61,11 +42,11 @@ def quantize_params(params: Any) -> Any:
     def walk(tree: Any, name: str) -> Any:
         if not isinstance(tree, Mapping):
             return tree
-        if "kernel" in tree:
+        if "weight" in tree:
             # What attention has seen is summed over heads and their width.
-            axes = (0, 1) if name == "output" else (0,)
-            kernel, scale = quantize(jnp.asarray(tree["kernel"]), axes)
-            return {**tree, "kernel": kernel, "scale": scale}
+            axes = (-2, -1) if name == "output" else (-1,)
+            weight, scale = quantize(jnp.asarray(tree["weight"]), axes)
+            return {**tree, "weight": weight, "scale": scale}
         if name == table_name:
             table, scale = quantize(jnp.asarray(tree["embedding"]), (1,))
             return {**tree, "int8": table, "scale": scale}

@@ -100,7 +100,7 @@ class Layer(nn.Module):
             square = nn.initializers.orthogonal()
             return jnp.concatenate([square(k, (self.dim, self.dim), dtype) for k in keys], axis=1)
 
-        return Projection((self.dim,), (parts * self.dim,), self.dtype, kernel_init=orthogonal)
+        return Projection((self.dim,), (parts * self.dim,), self.dtype, weight_init=orthogonal)
 
     def inputs(self, x: Float[Array, "*B D"]) -> Float[Array, "*B G"]:
         """Projects what the layer reads, of all steps at once."""
@@ -200,10 +200,10 @@ class Decoder(nn.Module):
             states: tuple[jax.Array, ...], inputs: jax.Array, noise: jax.Array | None
         ) -> tuple[jax.Array, ...]:
             new = [steps[0](inputs, states[0])]
-            for number, (kernel, bias) in enumerate(between):
+            for number, (weights, bias) in enumerate(between):
                 below = self.hidden(new[-1])
                 below = below if noise is None else below * noise[..., number, :]
-                new.append(steps[number + 1](recur(below, kernel) + bias, states[number + 1]))
+                new.append(steps[number + 1](recur(below, weights) + bias, states[number + 1]))
             return tuple(new)
 
         return climb

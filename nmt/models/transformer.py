@@ -21,7 +21,8 @@ from nmt.models.attention import (
     sinusoidal_positions,
 )
 from nmt.models.encoder_decoder import EncoderDecoder, embedding
-from nmt.models.layers import Output, Projection, multiply, output
+from nmt.models.layers import Output, Projection, output
+from nmt.models.products import multiply
 
 KeyValue = tuple[Float[Array, "..."], Float[Array, "..."]]  # [*B, S, N, H] each
 
@@ -115,11 +116,10 @@ class Attention(nn.Module):
     def _joint_projections(self, x: Float[Array, "B K D"]) -> list[Float[Array, "B K N _"]]:
         """Projects to query, key and value in one product: of few rows it is twice as fast."""
         projections = self.query, self.key, self.value
-        kernels, scales = zip(*(projection.flat() for projection in projections), strict=True)
+        weights, scales = zip(*(projection.flat() for projection in projections), strict=True)
         scale = None if None in scales else jnp.concatenate(scales)
-        kernel = jnp.concatenate(kernels, axis=1)
-        joint = multiply(x.astype(self.config.compute_dtype), kernel, scale)
-        parts = jnp.split(joint, np.cumsum([part.shape[1] for part in kernels])[:-1], axis=-1)
+        joint = multiply(x.astype(self.config.compute_dtype), jnp.concatenate(weights), scale)
+        parts = jnp.split(joint, np.cumsum([len(part) for part in weights])[:-1], axis=-1)
         return [
             part.reshape(*x.shape[:-1], *projection.features)
             for part, projection in zip(parts, projections, strict=True)

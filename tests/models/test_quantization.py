@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from nmt.config import TransformerConfig
-from nmt.models.quantization import cast_params, multiply_int8, quantize, quantize_params
+from nmt.models.products import multiply_int8
+from nmt.models.quantization import cast_params, quantize, quantize_params
 from nmt.models.seq2seq import build, init_params
 
 TINY = TransformerConfig(emb_dim=32, num_layers=2, num_heads=4, mlp_dim=48, value_dim=6, norm="pre")
@@ -28,23 +29,23 @@ def test_weights_are_rounded_to_127_steps_of_their_largest(shape, axes):
 
 
 def test_zeros_stay_zeros():
-    integers, scale = quantize(jnp.zeros((3, 2)), (0,))
+    integers, scale = quantize(jnp.zeros((2, 3)), (1,))
     assert not integers.any()
     assert not scale.any()
-    product = multiply_int8(jnp.zeros((4, 3)), integers, scale, axis=0)
+    product = multiply_int8(jnp.zeros((4, 3)), integers, scale)
     np.testing.assert_array_equal(product, np.zeros((4, 2)))
 
 
-@pytest.mark.parametrize("axis", [0, 1])
-def test_a_product_of_integers_is_near_that_of_floats(axis):
+@pytest.mark.parametrize("num_rows", [1, 7])
+def test_a_product_of_integers_is_near_that_of_floats(num_rows):
     rng = np.random.default_rng(1)
-    x, weights = rng.normal(size=(2, 7, 64)), rng.normal(size=(64, 9))
-    x[0, 3] *= 1000  # each row has its own scale: this one disturbs no other
-    kernel = jnp.asarray(weights if axis == 0 else weights.T, jnp.float32)
-    found = multiply_int8(jnp.asarray(x, jnp.float32), *quantize(kernel, (axis,)), axis=axis)
-    norms = np.linalg.norm(x, axis=-1)[..., None] * np.linalg.norm(weights, axis=0)
-    assert (np.abs(found - x @ weights) / norms).max() < 0.005
-    alone = multiply_int8(jnp.asarray(x[1:], jnp.float32), *quantize(kernel, (axis,)), axis=axis)
+    x, weight = rng.normal(size=(2, num_rows, 64)), rng.normal(size=(9, 64))
+    x[0, -1] *= 1000  # each row has its own scale: this one disturbs no other
+    integers = quantize(jnp.asarray(weight, jnp.float32), (1,))
+    found = multiply_int8(jnp.asarray(x, jnp.float32), *integers)
+    norms = np.linalg.norm(x, axis=-1)[..., None] * np.linalg.norm(weight, axis=1)
+    assert (np.abs(found - x @ weight.T) / norms).max() < 0.005
+    alone = multiply_int8(jnp.asarray(x[1:], jnp.float32), *integers)
     np.testing.assert_array_equal(found[1:], alone)
 
 
@@ -64,31 +65,31 @@ def tiny():
     return model, params, run
 
 
-def test_every_kernel_and_the_output_layer_are_quantised(tiny):
+def test_every_weight_and_the_output_layer_are_quantised(tiny):
     _, params, _ = tiny
     quantised = quantize_params(params)
     flat = {
         jax.tree_util.keystr(path): x for path, x in jax.tree_util.tree_leaves_with_path(quantised)
     }
-    kernels = {name: x for name, x in flat.items() if "kernel" in name}
-    assert len(kernels) == 2 * (4 + 2) + 2 * (8 + 2)
-    assert all(x.dtype == jnp.int8 for x in kernels.values())
+    weights = {name: x for name, x in flat.items() if "weight" in name}
+    assert len(weights) == 2 * (4 + 2) + 2 * (8 + 2)
+    assert all(x.dtype == jnp.int8 for x in weights.values())
     shapes = {
-        name: flat[name.replace("kernel", "scale")].shape
-        for name in kernels
+        name: flat[name.replace("weight", "scale")].shape
+        for name in weights
         if "decoder_layers_0" in name
     }
     for attention in ("attention", "cross_attention"):
         own = f"['decoder_layers_0']['{attention}']"
-        assert shapes[f"{own}['query']['kernel']"] == (4, 8)
-        assert shapes[f"{own}['value']['kernel']"] == (4, 6)
-        assert shapes[f"{own}['output']['kernel']"] == (32,)
+        assert shapes[f"{own}['query']['weight']"] == (4, 8)
+        assert shapes[f"{own}['value']['weight']"] == (4, 6)
+        assert shapes[f"{own}['output']['weight']"] == (32,)
     assert flat["['target_embedding']['int8']"].shape == (40, 32)
     assert flat["['target_embedding']['scale']"].shape == (40,)
     # All else is as it was.
     same = {jax.tree_util.keystr(p): x for p, x in jax.tree_util.tree_leaves_with_path(params)}
     for name, x in same.items():
-        assert "kernel" in name or x is flat[name]
+        assert "weight" in name or x is flat[name]
 
 
 def test_a_model_of_integers_says_nearly_the_same(tiny):

@@ -85,11 +85,11 @@ def softmax(x):
 
 def gru_step(p, x, s):
     """Bahdanau et al. 2015, appendix A.1.1; x are W_z y, W_r y and W y, in this order."""
-    u_z, u_r = np.split(p["gates"]["kernel"], 2, axis=1)
+    u_z, u_r = np.split(p["gates"]["weight"], 2)
     x_z, x_r, x_h = np.split(x, 3)
-    z = sigmoid(x_z + s @ u_z)
-    r = sigmoid(x_r + s @ u_r)
-    proposed = np.tanh(x_h + (r * s) @ p["candidate"]["kernel"])
+    z = sigmoid(x_z + u_z @ s)
+    r = sigmoid(x_r + u_r @ s)
+    proposed = np.tanh(x_h + p["candidate"]["weight"] @ (r * s))
     return (1 - z) * s + z * proposed
 
 
@@ -97,9 +97,9 @@ def lstm_step(p, x, s):
     """Graves 2013, equations 7 to 11, without peepholes."""
     h, c = np.split(s, 2)
     x_i, x_f, x_o, x_c = np.split(x, 4)
-    u_i, u_f, u_o, u_c = np.split(p["gates"]["kernel"], 4, axis=1)
-    i, f, o = sigmoid(x_i + h @ u_i), sigmoid(x_f + h @ u_f), sigmoid(x_o + h @ u_o)
-    c = f * c + i * np.tanh(x_c + h @ u_c)
+    u_i, u_f, u_o, u_c = np.split(p["gates"]["weight"], 4)
+    i, f, o = sigmoid(x_i + u_i @ h), sigmoid(x_f + u_f @ h), sigmoid(x_o + u_o @ h)
+    c = f * c + i * np.tanh(x_c + u_c @ h)
     return np.concatenate([o * np.tanh(c), c])
 
 
@@ -111,7 +111,7 @@ def numpy_forward(config: RecurrentConfig, params, arrays) -> tuple[np.ndarray, 
     width = config.hidden_dim
 
     def affine(p, x):
-        return x @ p["kernel"] + p.get("bias", 0)
+        return x @ p["weight"].T + p.get("bias", 0)
 
     # The encoder.
     encoder, xs, finals = params["encoder"], params["source_embedding"]["embedding"][source], []
@@ -119,7 +119,7 @@ def numpy_forward(config: RecurrentConfig, params, arrays) -> tuple[np.ndarray, 
         columns, ends = [], []
         for direction, way in enumerate(config.directions):
             p = encoder[f"layers_{layer}_{direction}"]
-            size = p["gates"]["kernel"].shape[0]
+            size = p["gates"]["weight"].shape[1]
             state, states = np.zeros(parts * size), {}
             places = range(len(xs)) if way == "forward" else reversed(range(len(xs)))
             for place in places:
@@ -139,10 +139,10 @@ def numpy_forward(config: RecurrentConfig, params, arrays) -> tuple[np.ndarray, 
         if config.attention is None:
             return None, fixed
         if config.attention == "additive":
-            w_a, u_a, v_a = p["query"]["kernel"], p["key"]["kernel"], p["score"]
-            scores = np.array([v_a @ np.tanh(state @ w_a + h @ u_a) for h in annotations])
+            w_a, u_a, v_a = p["query"]["weight"], p["key"]["weight"], p["score"]
+            scores = np.array([v_a @ np.tanh(w_a @ state + u_a @ h) for h in annotations])
         elif config.attention == "general":
-            scores = np.array([state @ (h @ p["key"]["kernel"]) for h in annotations])
+            scores = np.array([state @ p["key"]["weight"] @ h for h in annotations])
         else:
             scores = np.array([state @ h for h in annotations])
         length, weights = len(annotations), np.zeros(len(annotations))
@@ -150,8 +150,8 @@ def numpy_forward(config: RecurrentConfig, params, arrays) -> tuple[np.ndarray, 
         if config.window == "monotonic":
             centre = min(t, length - 1)
         elif config.window == "predictive":
-            w_p, v_p = p["centre_inner"]["kernel"], p["centre"]
-            centre = length * sigmoid(np.tanh(state @ w_p) @ v_p)
+            w_p, v_p = p["centre_inner"]["weight"], p["centre"]
+            centre = length * sigmoid(v_p @ np.tanh(w_p @ state))
         if config.window is not None:
             inside = [s for s in range(length) if abs(s - centre) <= config.window_size]
         weights[inside] = softmax(scores[inside])
@@ -187,21 +187,21 @@ def numpy_forward(config: RecurrentConfig, params, arrays) -> tuple[np.ndarray, 
         if config.decoder == "bahdanau":
             before = states[-1][:width]
             weights, context = attend(before, t)
-            states = climb(states, x + context @ p["fed"]["kernel"])
+            states = climb(states, x + p["fed"]["weight"] @ context)
             readout = (
                 affine(p["readout_state"], before)
-                + y @ p["readout_embedding"]["kernel"]
-                + context @ p["readout_context"]["kernel"]
+                + p["readout_embedding"]["weight"] @ y
+                + p["readout_context"]["weight"] @ context
             )
             read = [max(pair) for pair in readout.reshape(-1, 2)]
         elif config.attention is None:
             weights, states = None, climb(states, x)
             read = states[-1][:width]
         else:
-            states = climb(states, x + vector @ p["fed"]["kernel"])
+            states = climb(states, x + p["fed"]["weight"] @ vector)
             state = states[-1][:width]
             weights, context = attend(state, t)
-            vector = np.tanh(np.concatenate([context, state]) @ p["combine"]["kernel"])
+            vector = np.tanh(p["combine"]["weight"] @ np.concatenate([context, state]))
             read = vector
         logits.append(params["output_embedding"]["embedding"] @ np.array(read))
         maps.append(weights)
@@ -350,8 +350,8 @@ def test_integers_stand_for_the_weights(variant):
     model, params = variant
     quantized = quantize_params(params)
     arrays = lay([random_pairs(9, [(5, 6)]), random_pairs(9, [(3, 3)])])
-    kernels = [x.dtype for p, x in jax.tree.leaves_with_path(quantized) if "kernel" in str(p[-1])]
-    assert set(kernels) == {jnp.dtype("int8")}
+    weights = [x.dtype for p, x in jax.tree.leaves_with_path(quantized) if "weight" in str(p[-1])]
+    assert set(weights) == {jnp.dtype("int8")}
     assert "int8" in quantized["output_embedding"]
     logits = forward(model, params, *arrays)
     difference = np.abs(forward(model, quantized, *arrays) - logits)
@@ -404,8 +404,8 @@ def test_recurrent_matrices_are_orthogonal_at_first_and_the_forget_gate_is_open(
     for path, x in jax.tree.leaves_with_path(params):
         name = jax.tree_util.keystr(path)
         if "'gates'" in name or "'candidate'" in name:
-            for block in np.split(x, x.shape[1] // len(x), axis=1):
-                np.testing.assert_allclose(block @ block.T, np.eye(len(x)), **CLOSE)
+            for block in np.split(x, len(x) // x.shape[1]):
+                np.testing.assert_allclose(block @ block.T, np.eye(len(block)), **CLOSE)
                 blocks += 1
         elif "'input']['bias'" in name:
             gates = [0.0, 1.0, 0.0, 0.0] if config.cell == "lstm" else [0.0] * 3

@@ -79,18 +79,18 @@ def numpy_forward(config: TransformerConfig, params, arrays) -> np.ndarray:
         contexts = []
         for head in range(config.num_heads):
             q, k, v = (
-                z @ p[n]["kernel"][:, head] for n, z in [("query", x), ("key", y), ("value", y)]
+                z @ p[n]["weight"][head].T for n, z in [("query", x), ("key", y), ("value", y)]
             )
             scores = q @ k.T / np.sqrt(k.shape[1])
             if causal:
                 scores[np.triu_indices(len(x), 1)] = -np.inf
             weights = np.exp(scores)
             contexts.append(weights / weights.sum(1, keepdims=True) @ v)
-        return sum(c @ w for c, w in zip(contexts, p["output"]["kernel"], strict=True))
+        return np.einsum("nth,dnh->td", np.array(contexts), p["output"]["weight"])
 
     def feed_forward(p, x):
-        hidden = np.maximum(x @ p["inner"]["kernel"] + p["inner"]["bias"], 0)
-        return hidden @ p["outer"]["kernel"] + p["outer"]["bias"]
+        hidden = np.maximum(x @ p["inner"]["weight"].T + p["inner"]["bias"], 0)
+        return hidden @ p["outer"]["weight"].T + p["outer"]["bias"]
 
     def sublayer(p, x, name, function):
         scale = p[f"{name}_residual"]["norm"]
