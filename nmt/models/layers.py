@@ -1,4 +1,4 @@
-"""What models of both families are made of: products with a gradient of their own, projections.
+"""What models of both families are made of: projections and the output layer.
 
 The output layer is handed on as the product that it is; its logits are computed where they are
 used.
