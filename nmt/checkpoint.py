@@ -180,8 +180,11 @@ class Checkpoints:
             saved = {name: dict(restored.digests[name]) for name in items}
             tokenizer = restored.digests[TOKENIZER]
         except Exception as error:  # of many kinds, for a file may be damaged in many ways
-            reason = str(error).partition("\n")[0]
-            raise InputError(f"{self._folder / str(step)}: cannot be read: {reason}") from error
+            reason = str(error).partition("\n")[0].rstrip(":")
+            raise InputError(
+                f"{self._folder / str(step)}: cannot be read: {reason} (it is damaged, or of "
+                "another version of nmt)"
+            ) from error
         if tokenizer != _file_digest(self._tokenizer):
             raise InputError(
                 f"{self._tokenizer} is damaged: it differs from the digest that checkpoint {step} "

@@ -28,6 +28,9 @@ NUM_BYTES = 256
 EXTRA_TARGET_LENGTH = 50
 """Pieces that a translation may have more than its source (Vaswani et al. 2017, section 6.1)."""
 
+MAX_SAMPLES = 10_000
+"""Of a sentence: XLA ends the process, with no exception, where an array has too many elements."""
+
 
 class InputError(ValueError):
     """A mistake in what the user gave: shown as one line, without a traceback, exit status 2."""
@@ -434,7 +437,7 @@ class SearchOptions(_Group, group="options"):
     max_length_extra: int = EXTRA_TARGET_LENGTH
     # Size of the n-grams of pieces that may not occur twice in a translation; 0 lets them.
     no_repeat_ngram: int = 0
-    # Translations a sentence that are drawn at random, in place of a search; 0 searches.
+    # Translations a sentence that are drawn at random, in place of the n best; 0 searches.
     samples: int = 0
     # Sharpens (below 1) or flattens (above 1) the distribution that samples are drawn from.
     temperature: float = 1.0
@@ -471,7 +474,9 @@ class SearchOptions(_Group, group="options"):
         self._expect(
             self.samples > 0 or not drawn, "samples", "1 or more with temperature or top_*"
         )
-        for name in ("n_best", "max_length_extra", "no_repeat_ngram", "samples", "top_k", "seed"):
+        self._expect(self.samples <= MAX_SAMPLES, "samples", f"at most {MAX_SAMPLES:,}")
+        self._expect(self.samples == 0 or self.n_best == 1, "n_best", "1 with samples")
+        for name in ("n_best", "max_length_extra", "no_repeat_ngram", "top_k", "seed"):
             value = getattr(self, name)
             self._expect(value is None or 0 <= value < 2**31, name, "a number below 2^31")
 

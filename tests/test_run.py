@@ -268,6 +268,7 @@ def test_a_run_killed_behind_its_last_checkpoint_loses_no_event(run, tmp_path):
 
 RECURRENT = replace(
     CONFIG,
+    data=replace(CONFIG.data, max_source_length=32, max_target_length=32),
     model=RecurrentConfig(emb_dim=8, hidden_dim=16, encoder_dim=8, readout_dim=8, dropout_rate=0.1),
 )
 ALIGNED = {"alignment.json", "attention.png"}
@@ -289,8 +290,8 @@ def test_a_recurrent_model_trains_in_buckets(tmp_path, monkeypatch, capsys, capl
     assert {path.name for path in (tmp_path / "alone").iterdir()} >= ALIGNED
     assert nmt.load(tmp_path / "alone").config == config
     # 512 // 8 = 64 rows, 42, 32, …, filled up for 8 devices of 3 micro-batches.
-    shapes = [(72, 8, 8), (48, 12, 12), (48, 16, 16), *((24, n, n) for n in (24, 32, 48, 64))]
-    assert f"training compiles at most 7 shape(s): {shapes}" in capsys.readouterr().err
+    shapes = [(72, 8, 8), (48, 12, 12), (48, 16, 16), (24, 24, 24), (24, 32, 32)]
+    assert f"training compiles at most 5 shape(s): {shapes}" in capsys.readouterr().err
     assert met <= set(shapes)
     # pmap drops names: the step is known by its first argument, the number of steps taken.
     compiled = [
@@ -308,7 +309,7 @@ def test_a_model_without_attention_leaves_a_run_without_alignments(tmp_path, cap
     assert not ALIGNED & {path.name for path in tmp_path.iterdir()}
     assert nmt.load(tmp_path).config == config
     with pytest.raises(InputError, match="another configuration"):
-        train(CONFIG, tmp_path)
+        train(replace(RECURRENT, model=CONFIG.model), tmp_path)
     assert "model: this run has 'RecurrentConfig', now given 'Trans" in capsys.readouterr().err
 
 
@@ -378,12 +379,12 @@ def test_a_flipped_bit_is_found_and_named(run, tmp_path):
         (
             "config.json",
             lambda data: data.replace(b'"norm": "post"', b'"norm": "pre"'),
-            r"the parameter \['decoder_norm'\]\['bias'\] has the shape None",
+            r"the parameter \['decoder_norm'\]\['bias'\] does not exist in the checkpoint and has",
         ),
         (
             "config.json",
             lambda data: data.replace(b'"mlp_dim": 32', b'"mlp_dim": 64'),
-            r"the parameter .* has the shape \(32,\); .* ask for \(64,\)",
+            r"has the shape \(32,\) in the checkpoint and has the shape \(64,\) by config",
         ),
     ],
 )

@@ -67,9 +67,10 @@ def read_aligner(workdir: Path, config: ModelConfig) -> Aligner | None:
         return Aligner.default(config)
     try:
         found = Aligner(**json.loads(path.read_text()))
-    except (ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise InputError(f"{path}: {error}; expected {', '.join(Aligner._fields)}") from None
-    if found not in Aligner.all(*config.num_cross_attentions):
+    # By how they are written, for True == 1.0 == 1.
+    if repr(found) not in map(repr, Aligner.all(*config.num_cross_attentions)):
         layers, heads = config.num_cross_attentions
         raise InputError(f"{path}: {found} is not among {layers} layers of {heads} heads")
     return found

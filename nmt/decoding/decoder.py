@@ -1,6 +1,6 @@
 """A model's search and its teacher forcing on arrays: what a `Translator` compiles.
 
-Pure functions, for callers who jit, vmap, pmap or export them themselves.
+Pure functions, for callers who jit, vmap, pmap or export them (in fixed shapes) themselves.
 """
 
 from collections.abc import Callable

@@ -46,7 +46,8 @@ def no_repeated_ngrams(size: Int[ArrayLike, ""]) -> Rule:
             return same & (earlier == last) & (places >= back)
 
         same = jnp.broadcast_to(places < step, tokens.shape)
-        return _bar(logits, tokens, jax.lax.fori_loop(1, size, agree, same))
+        longest = jnp.minimum(size, len(places) + 1)  # than that no n-gram is
+        return _bar(logits, tokens, jax.lax.fori_loop(1, longest, agree, same))
 
     return rule
 

@@ -10,6 +10,9 @@ from jaxtyping import Array, ArrayLike, Float, Int, Key
 
 from nmt.decoding.search import BLOCK, NEVER, Choose, Progress
 
+LEAST = jnp.finfo(jnp.float32).tiny
+"""What temperature and p are at least: less is 0 as float32 computes."""
+
 
 def sampler(
     keys: Key[Array, "Q K"],
@@ -28,12 +31,13 @@ def sampler(
     """
 
     def choose(logits: Float[Array, "B K V"], progress: Progress) -> Int[Array, "B K"]:
-        scaled = logits / temperature
+        # However small, the likeliest keeps its place: neither 0 / 0 nor the largest is infinite.
+        scaled = (logits - logits.max(-1, keepdims=True)) / jnp.maximum(temperature, LEAST)
         if top_k is not None:
             scaled = truncated(scaled, jnp.ones_like(scaled), jnp.float32(top_k))
         probabilities = jax.nn.softmax(scaled)
         if top_p is not None:
-            kept = truncated(scaled, probabilities, jnp.float32(top_p))
+            kept = truncated(scaled, probabilities, jnp.maximum(top_p, LEAST))
             probabilities = jax.nn.softmax(kept)
         of_row = jax.vmap(jax.random.fold_in, in_axes=(0, None))
         own = jax.vmap(of_row)(keys[progress.sentence], progress.step)

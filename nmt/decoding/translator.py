@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import ArrayLike, Float, Int
 
 from nmt import parallel
 from nmt.checkpoint import CONFIG, TOKENIZER, Checkpoints, Which, read_config, read_tokenizer
@@ -258,6 +259,8 @@ class Translator:
     ) -> list[tuple[int, int]]:
         """Compiles shapes and takes the memory they need, so that no later call has to.
 
+        What prefixes and phrases turn on, and `score`, compile when they are first called.
+
         Args:
           lines: those whose shapes `translate_lines` will need; None is all that `shapes` lists.
           alignments: with what `translate` needs for alignments, or attention.
@@ -276,14 +279,15 @@ class Translator:
             requests = self._requests(parts, choice)
             needed = {buckets.bucket(r, self.config.decoding, choice) for r in requests}
             shapes = [shape for shape in shapes if shape[1] in needed]
-        # The largest first: what does not fit is found at once.
         for shape in progress_bar(shapes[::-1], "compile", leave=False):
             for function, rows, values, static in self._work(shape, choice, alignments):
                 self._compiled.run(function, self.params, rows, values, **static)
         return shapes
 
     def check_memory(self, *, alignments: bool = False, **options: Any) -> None:
-        """Compiles the largest shape that translating may need, and reads how much it takes.
+        """Compiles the largest shapes that translating may need, and reads how much they take.
+
+        These are the shortest, whose rows are the most, and the longest.
 
         Args:
           alignments: as in `warm_up`.
@@ -292,10 +296,11 @@ class Translator:
         Raises:
           InputError: it needs more memory than there is.
         """
-        largest = self.shapes(**options)[-1]
-        work = self._work(largest, SearchOptions(**options), alignments)
-        for function, rows, values, static in work:
-            self._compiled.check(function, self.params, rows, values, **static)
+        shapes = self.shapes(**options)
+        for shape in dict.fromkeys((shapes[-1], shapes[0])):
+            work = self._work(shape, SearchOptions(**options), alignments)
+            for function, rows, values, static in work:
+                self._compiled.check(function, self.params, rows, values, **static)
 
     def _work(
         self, shape: tuple[int, int], options: SearchOptions, alignments: bool
@@ -387,7 +392,7 @@ class Translator:
     def search(
         self,
         params: Params,
-        source: Int[Array, "B S"],
+        source: Int[ArrayLike, "B S"],
         phrases: Phrases = Phrases(),  # noqa: B008, a constant
         values: Values | None = None,
         *,
@@ -402,7 +407,7 @@ class Translator:
             self.model,
             self._ids,
             params,
-            source,
+            jnp.asarray(source),  # NumPy's cannot be indexed by what is traced
             phrases,
             values or own,
             num_hypotheses=num_hypotheses or beam_size,
@@ -549,7 +554,7 @@ class Translator:
         return Translation(self.tokenizer.decode(ids), score, pieces, tuple(log_probs))
 
     def _parts(self, lines: Sequence[str], options: SearchOptions) -> list[list[str]]:
-        """Returns the parts of each line that fit, with their translations."""
+        """Returns the parts of each line that fit."""
 
         def fit(ids: list[int]) -> bool:
             request = Request(ids, max_length=_max_length(ids, options))
@@ -614,10 +619,19 @@ def load(
     found = _shapes(params)
     for name in sorted(expected.keys() | found.keys()):
         if expected.get(name) != found.get(name):
-            raise InputError(
-                f"{workdir}: the parameter {name} has the shape {found.get(name)}; "
-                f"{CONFIG} and {TOKENIZER} ask for {expected.get(name)}"
+            of_checkpoint, of_config = (
+                f"has the shape {shapes[name]}" if name in shapes else "does not exist"
+                for shapes in (found, expected)
             )
+            raise InputError(
+                f"{workdir}: the parameter {name} {of_checkpoint} in the checkpoint and {of_config}"
+                f" by {CONFIG} and {TOKENIZER}: these were edited, or it is a run of another "
+                "version of nmt"
+            )
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        if not np.isfinite(leaf).all():
+            name = jax.tree_util.keystr(path)
+            raise InputError(f"{workdir}: not all values of the parameter {name} are finite")
     if precision == "int8":
         params = quantize_params(params)
     elif precision == "bfloat16":

@@ -1,5 +1,7 @@
 """Products of rows with weights, which lie as [F, D]: what is summed over comes last."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int8, Num
@@ -67,11 +69,16 @@ def product(x: Num[Array, "*B D"], weight: Num[Array, "F D"]) -> Num[Array, "*B 
     """Computes x Wᵀ of floats, summing in float32, or of 8-bit integers, in int32.
 
     Args:
-      x: rows, of the type of the weight.
-      weight: of any type.
+      x: rows.
+      weight: of the same type.
+
+    Raises:
+      ValueError: the types differ.
     """
-    rows = x.reshape(-1, x.shape[-1])
-    num_rows = len(rows)
+    if x.dtype != weight.dtype:
+        raise ValueError(f"rows of {x.dtype}; expected {weight.dtype}, as the weight is")
+    num_rows = math.prod(x.shape[:-1])
+    rows = x.reshape(num_rows, x.shape[-1])
     if weight.dtype == jnp.int8:
         if num_rows == 1:  # XLA on CPU multiplies two rows of integers many times faster
             rows = jnp.repeat(rows, 2, axis=0)
@@ -80,7 +87,7 @@ def product(x: Num[Array, "*B D"], weight: Num[Array, "F D"]) -> Num[Array, "*B 
         y = _rows_first(rows, weight)
     else:
         y = jax.lax.platform_dependent(rows, weight, cpu=_weight_first, default=_rows_first)
-    return y.reshape(*x.shape[:-1], -1)
+    return y.reshape(*x.shape[:-1], len(weight))
 
 
 def _rows_first(rows: Float[Array, "B D"], weight: Float[Array, "F D"]) -> Float[Array, "B F"]:

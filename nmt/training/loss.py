@@ -94,7 +94,7 @@ def chunked_cross_entropy(
 def _chunked_forward(
     states: jax.Array, table: jax.Array, labels: jax.Array, mask: jax.Array, label_smoothing: float
 ) -> tuple[Sums, tuple[jax.Array, jax.Array]]:
-    kernel = table.astype(states.dtype)
+    weight = table.astype(states.dtype)
 
     def add(total: Any, part: tuple[jax.Array, ...]) -> tuple[Any, jax.Array]:
         x, labels, mask = part
@@ -103,11 +103,11 @@ def _chunked_forward(
             sums = cross_entropy(logits, labels, mask, label_smoothing)
             return sums.loss, sums
 
-        gradient, sums = jax.grad(loss, has_aux=True)(_logits(x, kernel))
+        gradient, sums = jax.grad(loss, has_aux=True)(_logits(x, weight))
         gradient = gradient.astype(x.dtype)
         table_gradient = jnp.einsum("btv,btd->vd", gradient, x, preferred_element_type=jnp.float32)
         total = jax.tree.map(jnp.add, total, (sums, table_gradient))
-        return total, jnp.einsum("btv,vd->btd", gradient, kernel)
+        return total, jnp.einsum("btv,vd->btd", gradient, weight)
 
     start = Sums(jnp.float32(0), jnp.int32(0), jnp.int32(0)), jnp.zeros(table.shape, jnp.float32)
     (sums, table_gradient), gradient = jax.lax.scan(add, start, _chunks(states, labels, mask))
@@ -126,8 +126,8 @@ def _chunked_backward(
 chunked_cross_entropy.defvjp(_chunked_forward, _chunked_backward)
 
 
-def _logits(states: jax.Array, kernel: jax.Array) -> jax.Array:
-    return jnp.einsum("btd,vd->btv", states, kernel, preferred_element_type=jnp.float32)
+def _logits(states: jax.Array, weight: jax.Array) -> jax.Array:
+    return jnp.einsum("btd,vd->btv", states, weight, preferred_element_type=jnp.float32)
 
 
 def _chunks(*arrays: jax.Array) -> tuple[jax.Array, ...]:

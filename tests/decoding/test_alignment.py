@@ -110,7 +110,12 @@ def test_a_damaged_aligner_is_refused(tmp_path):
     path.write_text(json.dumps(chosen._asdict()))
     assert read_aligner(tmp_path, MODEL) == chosen
     for wrong in ("", "[]", "{}", '{"layer": 3, "head": null}', '{"layer": 0, "head": -1}',
+                  '{"layer": 1.0, "head": null}', '{"layer": true, "head": false}',
                   '{"layer": 1e99, "head": 0}', '{"layer": 0, "head": 0, "exec": 1}'):  # fmt: skip
         path.write_text(wrong)
         with pytest.raises(InputError, match=r"alignment.json: "):
             read_aligner(tmp_path, MODEL)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(InputError, match=r"alignment.json: "):
+        read_aligner(tmp_path, MODEL)

@@ -160,6 +160,13 @@ def test_each_sentence_has_its_own_phrases():
             np.testing.assert_array_equal(x[1::2], y[1::2])
 
 
+def test_ngrams_longer_than_any_translation_bar_nothing_and_take_no_time():
+    tables = random_tables(6)
+    found, free = (search("repeat", jnp.int32(size), tables) for size in (2**31 - 1, WIDTH + 1))
+    jax.tree.map(np.testing.assert_array_equal, found, free)
+    assert (found.lengths == WIDTH).any()
+
+
 def test_no_sequence_is_left_where_rules_contradict():
     tables = random_tables(4)
     found = jax.device_get(search("prefix", value_of("prefix", [A] * WIDTH), tables, beam_size=3))

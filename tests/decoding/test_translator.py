@@ -312,6 +312,8 @@ def test_lines_are_read_as_they_are_needed():
         ({"seed": 2**31}, "options.seed is 2147483648; expected a number below"),
         ({"forbidden": ["gato"]}, "'gato' is one string; expected a sequence of phrases"),
         ({"samples": -1}, "options.samples is -1"),
+        ({"samples": 10_001}, "options.samples is 10001; expected at most 10,000"),
+        ({"samples": 3, "n_best": 2}, "options.n_best is 2; expected 1 with samples"),
         ({"top_k": 3}, "options.samples is 0; expected 1 or more with temperature or top_*"),
         ({"prefixes": ["a", "b"]}, "prefixes are of 2 sentences; expected 1"),
         ({"prefixes": ["a " * 80]}, "sentence 0 must have more pieces than its translation may"),
@@ -404,6 +406,11 @@ def test_arrays_are_searched_by_a_pure_function():
             assert tuple(pieces) == translation.tokens
     mapped = jax.vmap(own.search, in_axes=(None, 0))(params, source[:, None])
     np.testing.assert_array_equal(mapped.tokens[:, 0], found.tokens)
+    plain = own.search(params, source)
+    jax.tree.map(np.testing.assert_array_equal, plain, found)
+    serialized = jax.export.export(jax.jit(lambda *x: tuple(own.search(*x))))(params, source)
+    again = jax.export.deserialize(serialized.serialize()).call(params, source)
+    jax.tree.map(np.testing.assert_array_equal, again, tuple(found))
 
 
 # Alignments and attention.
@@ -564,11 +571,12 @@ def test_a_shape_that_does_not_fit_is_named_before_it_runs(monkeypatch):
             call()
     monkeypatch.setattr(parallel, "memory_available", lambda: 10**12)
     fresh.check_memory()
+    assert {length for _, (_, length) in fresh.compiled} == {16, 64}
     monkeypatch.setattr(parallel, "memory_available", lambda: 10_000)
     with pytest.raises(InputError, match="cross_attention of 4 rows of 64 source pieces needs"):
         fresh.check_memory(alignments=True)
-    with pytest.raises(InputError, match="search of 7 rows of 16 source pieces needs "):
-        fresh.translate(SENTENCES)
+    with pytest.raises(InputError, match=r"search of \d rows of 32 source pieces needs"):
+        fresh.translate(SENTENCES, bucket=32)
     monkeypatch.undo()
     assert parallel.memory_available() > 1e8
     assert fresh.translate(SENTENCES) == own.translate(SENTENCES)
