@@ -398,6 +398,14 @@ def test_a_damaged_or_edited_file_is_named(path, change, message, run, tmp_path)
     assert "\n" not in error
 
 
+def test_parameters_that_are_not_finite_are_refused(run, monkeypatch):
+    params = nmt.load(run).params
+    params["target_embedding"]["embedding"] = params["target_embedding"]["embedding"] * np.nan
+    monkeypatch.setattr(checkpoint.Checkpoints, "params", lambda *_: params)
+    error, _ = load_or_error(run)
+    assert "not all values of the parameter ['target_embedding']['embedding'] are finite" in error
+
+
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
