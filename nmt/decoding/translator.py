@@ -422,7 +422,7 @@ class Translator:
         decoding = self.config.decoding
         beam_size = decoding.beam_size if options.beam_size is None else options.beam_size
         alpha = options.length_penalty
-        if options.n_best > beam_size and not options.samples:
+        if options.n_best > beam_size:
             raise ValueError(f"n_best is {options.n_best}; expected at most beam_size {beam_size}")
         vocab_size = self.tokenizer.vocab_sizes[1]
         if beam_size > vocab_size:
