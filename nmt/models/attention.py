@@ -108,8 +108,10 @@ def attend_in_parts(
     least = jnp.finfo(jnp.float32).min  # of a part that has no keys
     largest = reduce(jnp.maximum, [x.max(-1, keepdims=True, initial=least) for x in scores])
     weights = [jnp.exp(x - largest) for x in scores]
-    total = sum(x.sum(-1, keepdims=True) for x in weights)
-    contexts = [attend(x / total, value) for x, (_, value, _) in zip(weights, parts, strict=True)]
+    # Not x / total: whether XLA makes that x · (1 / total), which rounds otherwise, depends on how
+    # many parts there are.
+    inverse = 1 / sum(x.sum(-1, keepdims=True) for x in weights)
+    contexts = [attend(x * inverse, value) for x, (_, value, _) in zip(weights, parts, strict=True)]
     return reduce(jnp.add, contexts)
 
 
