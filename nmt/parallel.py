@@ -82,6 +82,19 @@ def num_local_devices() -> int:
     return jax.local_device_count()
 
 
+def num_programs() -> int:
+    """Counts the programs that are best run beside each other, each on all devices of this host.
+
+    One keeps an accelerator busy. It does not keep the cores of a CPU busy, whose threads wait for
+    each other behind each of its many small parts: there it is one for each core.
+    """
+    if jax.default_backend() != "cpu":
+        return 1
+    known = hasattr(os, "sched_getaffinity")  # on Linux
+    num_cores = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
+    return max(1, num_cores // jax.local_device_count())
+
+
 def device_kind() -> str:
     """Names the kind of the devices."""
     return jax.devices()[0].device_kind
@@ -120,7 +133,7 @@ def pmap_eval_step(eval_step: Callable[..., Any]) -> Callable[..., Any]:
     )
 
 
-def pmap_rows(function: Callable[..., Any]) -> Callable[..., Any]:
+def pmap_rows(function: Callable[..., Any]) -> Any:
     """Compiles (params, rows, values) -> rows for the devices of this host."""
     return jax.pmap(function, axis_name=AXIS, in_axes=(None, 0, None), devices=jax.local_devices())
 

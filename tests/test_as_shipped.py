@@ -22,4 +22,4 @@ def test_exactness_holds_in_optimised_programs():
         check=False,
     )
     assert found.returncode == 0, found.stdout
-    assert "8 passed" in found.stdout
+    assert "9 passed" in found.stdout

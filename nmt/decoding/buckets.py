@@ -1,5 +1,6 @@
 """Which sentences are translated together, and in which shape: a function of each one alone."""
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -66,7 +67,8 @@ def batches(
 ) -> Iterator[Batch]:
     """Puts together sentences of one bucket that are asked for the same kinds of things.
 
-    Empty sentences are in none. The devices get equally many, the longest first.
+    Empty sentences are in none. Batches of one bucket, and devices, get equally many, the longest
+    first.
 
     Args:
       requests: the sentences.
@@ -87,8 +89,13 @@ def batches(
         num_rows = queue * at_once
         order = np.arange(num_rows).reshape(devices, -1).T.ravel().tolist()
         widths = ((length + EXTRA_TARGET_LENGTH,), *[(MAX_PHRASES, MAX_PHRASE_LENGTH)] * 2)
-        for start in range(0, len(numbers), num_rows):
-            rows = list(zip(order, numbers[start : start + num_rows], strict=False))
+        # Where some have to wait for others, all programs that run beside each other take a part.
+        parts = max(
+            math.ceil(len(numbers) / num_rows),
+            min(math.ceil(len(numbers) / at_once), parallel.num_programs()),
+        )
+        for part in range(parts):
+            rows = list(zip(order, numbers[part::parts], strict=False))
             source = np.full((num_rows, length), pad_id, np.int32)
             told = [np.full((num_rows, *width), NO_PIECE, np.int32) for width in widths]
             for row, number in rows:

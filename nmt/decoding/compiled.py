@@ -1,10 +1,12 @@
 """Pure functions of a model, compiled for all devices of this host, within the memory there is."""
 
-from collections.abc import Callable
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 from nmt import parallel
 from nmt.config import InputError
@@ -14,6 +16,22 @@ from nmt.progress import say
 
 Function = Callable[..., Any]
 """(model, ids, params, *rows, *values, **static) -> a tree of rows: see `nmt.decoding.decoder`."""
+
+
+class Call(NamedTuple):
+    """A function, and what it is called with beside model, ids and parameters."""
+
+    function: Function
+    rows: tuple[Any, ...]  # trees of arrays, the source first; their rows are dealt to the devices
+    values: tuple[Any, ...] = ()  # trees of what all rows share
+    static: Mapping[str, int] = MappingProxyType({})  # values that are part of what is compiled
+
+
+class Program(NamedTuple):
+    """What was compiled for a call, and serves others like it."""
+
+    run: Any
+    at_once: int  # how many of its kind may run beside each other
 
 
 class Compiled:
@@ -26,69 +44,75 @@ class Compiled:
 
     def __init__(self, model: SequenceModel, ids: Ids) -> None:
         self.model, self.ids = model, ids
-        self.shapes: list[tuple[str, tuple[int, ...]]] = []
-        self._functions: dict[tuple[Any, ...], Any] = {}
-        self._checked: set[tuple[Any, ...]] = set()
+        self.shapes: list[tuple[str, tuple[int, int]]] = []
+        self._programs: dict[tuple[Any, ...], Program] = {}
 
-    def run(
-        self, function: Function, params: Params, rows: Any, values: Any = (), **static: int
-    ) -> Any:
-        """Runs a function; returns NumPy arrays.
+    def run(self, params: Params, calls: Iterable[Call]) -> Iterator[Any]:
+        """Yields what each call gives, as NumPy arrays, in their order.
+
+        As many run beside each other as `parallel.num_programs` says and the memory has room for;
+        that changes no result.
 
         Args:
-          function: is compiled once for each shape of its rows.
           params: on all devices.
-          rows: a tuple of trees of arrays, the source first; their rows are dealt to the devices.
-          values: a tuple of trees of what all rows share.
-          **static: values that are part of what is compiled.
+          calls: are taken as they can be started.
+
+        Raises:
+          InputError: one needs more memory than there is.
+        """
+        started: deque[Future[Any]] = deque()
+        with ThreadPoolExecutor(parallel.num_programs()) as pool:
+            for call in calls:
+                program = self.compile(params, call)  # by one thread: what runs compiles nothing
+                while len(running := [f for f in started if not f.done()]) >= program.at_once:
+                    wait(running, return_when=FIRST_COMPLETED)
+                started.append(pool.submit(_run, program, params, call))
+                while started and started[0].done():
+                    yield started.popleft().result()
+            while started:
+                yield started.popleft().result()
+
+    def compile(self, params: Params, call: Call) -> Program:
+        """Compiles what a call and all of its shapes and types need; runs nothing.
 
         Raises:
           InputError: it needs more memory than there is.
         """
-        self.check(function, params, rows, values, **static)
-        found = self._function(function, **static)(params, parallel.split_local(rows), values)
-        return parallel.join_local(found)
-
-    def check(
-        self, function: Function, params: Params, rows: Any, values: Any = (), **static: int
-    ) -> None:
-        """Raises the InputError that `run` would; runs nothing."""
+        function, rows, values, static = call
         arguments = params, parallel.split_local(rows), values
-        leaves, structure = jax.tree.flatten(arguments[1:])
-        key = (function, *static.items(), structure, *map(np.shape, leaves))
-        if key in self._checked:
-            return
-        lowered = self._function(function, **static).lower(*arguments)
-        needed = parallel.memory_needed(lowered.compile())
-        available = parallel.memory_available()
-        num_rows, length = _shape(leaves[0][0], static)
-        size = "an unknown size" if needed is None else f"{needed / 1e6:,.0f} MB"
-        shape = f"{function.__name__} of {num_rows} rows of {length} source pieces needs {size}"
-        if needed is None or available is None:
-            say(shape)
-        elif needed > available:
-            raise InputError(
-                f"{shape}, and {available / 1e6:,.0f} MB are available: with about "
-                f"{num_rows * available // needed} rows it would fit; lower decoding.batch_tokens "
-                "in the run's config.json, or the beam size, or take one_row"
-            )
-        self._checked.add(key)
+        leaves, structure = jax.tree.flatten(arguments)
+        key = (function, *static.items(), structure, *map(jax.typeof, leaves))
+        if key not in self._programs:
 
-    def _function(self, function: Function, **static: int) -> Any:
-        """Makes a function of (params, rows, values), which counts what is compiled of it."""
-        key = (function, *static.items())
-        if key not in self._functions:
-
-            def counted(params: Params, rows: Any, values: Any) -> Any:
-                # Traced once a compilation.
-                self.shapes.append((function.__name__, _shape(rows[0], static)))
+            def applied(params: Params, rows: Any, values: Any) -> Any:
                 return function(self.model, self.ids, params, *rows, *values, **static)
 
-            self._functions[key] = parallel.pmap_rows(counted)
-        return self._functions[key]
+            program = parallel.pmap_rows(applied).lower(*arguments).compile()
+            *_, num_rows, length = arguments[1][0].shape
+            shape = static.get("num_rows", num_rows), length
+            self.shapes.append((function.__name__, shape))
+            self._programs[key] = Program(program, _at_once(program, function.__name__, shape))
+        return self._programs[key]
 
 
-def _shape(source: Any, static: dict[str, int]) -> tuple[int, int]:
-    """Returns how many rows are computed at once, of those that are given, and their length."""
-    num_rows, length = source.shape
-    return static.get("num_rows", num_rows), length
+def _run(program: Program, params: Params, call: Call) -> Any:
+    return parallel.join_local(program.run(params, parallel.split_local(call.rows), call.values))
+
+
+def _at_once(program: Any, name: str, shape: tuple[int, int]) -> int:
+    """Counts the runs of a program that have room in memory beside each other, if there are any."""
+    needed, available = parallel.memory_needed(program), parallel.memory_available()
+    size = "an unknown size" if needed is None else f"{needed / 1e6:,.0f} MB"
+    message = f"{name} of {shape[0]} rows of {shape[1]} source pieces needs {size}"
+    at_once = parallel.num_programs()
+    if needed is None or available is None:
+        say(message)
+    elif needed > available:
+        raise InputError(
+            f"{message}, and {available / 1e6:,.0f} MB are available: with about "
+            f"{shape[0] * available // needed} rows it would fit; lower decoding.batch_tokens in "
+            "the run's config.json, or the beam size, or take one_row"
+        )
+    else:
+        at_once = min(at_once, available // max(1, needed))
+    return at_once

@@ -20,7 +20,7 @@ from nmt.data.tokenizer import Tokenizer, clean
 from nmt.decoding import alignment, buckets, decoder
 from nmt.decoding.alignment import Aligner, Link, PieceAttention, Span, owners, whitespace_words
 from nmt.decoding.buckets import MAX_PHRASE_LENGTH, MAX_PHRASES, QUEUE, Batch, Request
-from nmt.decoding.compiled import Compiled, Function
+from nmt.decoding.compiled import Call, Compiled, Function
 from nmt.decoding.decoder import Ids, Phrases, Sampling, Values
 from nmt.decoding.rules import NO_PIECE
 from nmt.decoding.search import Hypotheses
@@ -121,16 +121,13 @@ class Translator:
         if choice.samples and any(request.required for request in requests):
             raise ValueError("samples cannot be made to contain phrases; leave out `required`")
         targets: list[list[int]] = [[]] * len(sentences)
-        for batch in self._batches(requests, choice, queue=QUEUE):
-            rows = batch.source, batch.phrases
-            found: Hypotheses = self._compiled.run(
-                decoder.search,
-                self.params,
-                rows,
-                (values,),
-                num_hypotheses=num_hypotheses,
-                num_rows=batch.num_rows,
-            )
+
+        def searched(batch: Batch) -> Call:
+            static = {"num_hypotheses": num_hypotheses, "num_rows": batch.num_rows}
+            return Call(decoder.search, (batch.source, batch.phrases), (values,), static)
+
+        found: Hypotheses
+        for batch, found in self._run(searched, requests, choice, queue=QUEUE):
             for row, number in batch.rows:
                 best, *others = self._listed(found, row, choice.samples or choice.n_best)
                 translations[number] = best._replace(alternatives=tuple(others))
@@ -171,9 +168,11 @@ class Translator:
         _, values = self._values(options)
         requests = self._forced(pairs)
         result = [NOTHING] * len(pairs)
-        for batch in self._batches(requests, options):
-            rows = batch.source, batch.phrases.prefix
-            log_probs, scores = self._compiled.run(decoder.force, self.params, rows, (values,))
+
+        def forced(batch: Batch) -> Call:
+            return Call(decoder.force, (batch.source, batch.phrases.prefix), (values,))
+
+        for batch, (log_probs, scores) in self._run(forced, requests, options):
             for row, number in batch.rows:
                 ids = list(requests[number].prefix)
                 own = log_probs[row, : len(ids)].tolist()
@@ -247,9 +246,11 @@ class Translator:
         self, function: Function, requests: Sequence[Request], options: SearchOptions
     ) -> Iterator[tuple[int, Float[np.ndarray, "L N T S"]]]:
         """Yields the number of a sentence and where the pieces of its whole target look."""
-        for batch in self._batches(requests, options):
-            rows = batch.source, batch.phrases.prefix
-            weights = self._compiled.run(function, self.params, rows)
+
+        def looked(batch: Batch) -> Call:
+            return Call(function, (batch.source, batch.phrases.prefix))
+
+        for batch, weights in self._run(looked, requests, options):
             for row, number in batch.rows:
                 target, source = len(requests[number].prefix), len(requests[number].source)
                 yield number, weights[row, :, :, :target, :source]
@@ -280,8 +281,8 @@ class Translator:
             needed = {buckets.bucket(r, self.config.decoding, choice) for r in requests}
             shapes = [shape for shape in shapes if shape[1] in needed]
         for shape in progress_bar(shapes[::-1], "compile", leave=False):
-            for function, rows, values, static in self._work(shape, choice, alignments):
-                self._compiled.run(function, self.params, rows, values, **static)
+            for _ in self._compiled.run(self.params, self._calls(shape, choice, alignments)):
+                pass
         return shapes
 
     def check_memory(self, *, alignments: bool = False, **options: Any) -> None:
@@ -298,23 +299,22 @@ class Translator:
         """
         shapes = self.shapes(**options)
         for shape in dict.fromkeys((shapes[-1], shapes[0])):
-            work = self._work(shape, SearchOptions(**options), alignments)
-            for function, rows, values, static in work:
-                self._compiled.check(function, self.params, rows, values, **static)
+            for call in self._calls(shape, SearchOptions(**options), alignments):
+                self._compiled.compile(self.params, call)
 
-    def _work(
+    def _calls(
         self, shape: tuple[int, int], options: SearchOptions, alignments: bool
-    ) -> Iterator[tuple[Any, tuple[Any, ...], tuple[Any, ...], dict[str, int]]]:
-        """Yields what `Compiled.run` is given to translate empty sentences in a shape."""
+    ) -> Iterator[Call]:
+        """Yields the calls that translate empty sentences in a shape."""
         num_hypotheses, values = self._values(options)
         source = np.full((QUEUE * shape[0], shape[1]), self.tokenizer.pad_id, np.int32)
         num_rows = shape[0] // parallel.num_local_devices()
         static = {"num_hypotheses": num_hypotheses, "num_rows": num_rows}
-        yield decoder.search, (source, Phrases()), (values,), static
+        yield Call(decoder.search, (source, Phrases()), (values,), static)
         if alignments:
             source = source[: shape[0]]
             target = np.full((shape[0], shape[1] + EXTRA_TARGET_LENGTH), NO_PIECE, np.int32)
-            yield decoder.cross_attention, (source, target), (), {}
+            yield Call(decoder.cross_attention, (source, target))
 
     def translate_lines(
         self,
@@ -530,11 +530,17 @@ class Translator:
     def _pieces(self, text: str) -> tuple[int, ...]:
         return tuple(self.tokenizer.encode_target([text])[0][:-1])
 
-    def _batches(
-        self, requests: Sequence[Request], options: SearchOptions, queue: int = 1
-    ) -> Iterator[Batch]:
-        decoding = self.config.decoding
-        return buckets.batches(requests, decoding, options, self.tokenizer.pad_id, queue=queue)
+    def _run(
+        self,
+        make_call: Callable[[Batch], Call],
+        requests: Sequence[Request],
+        options: SearchOptions,
+        queue: int = 1,
+    ) -> Iterator[tuple[Batch, Any]]:
+        """Puts sentences into batches; yields each with what its call gives."""
+        decoding, pad_id = self.config.decoding, self.tokenizer.pad_id
+        batches = list(buckets.batches(requests, decoding, options, pad_id, queue=queue))
+        return zip(batches, self._compiled.run(self.params, map(make_call, batches)), strict=True)
 
     def _listed(self, found: Hypotheses, row: int, n_best: int) -> list[Translation]:
         """Lists the hypotheses of a sentence: one at least, which may be empty."""

@@ -17,6 +17,7 @@ from nmt.config import (
     DecodingConfig,
     InputError,
     OptimizerConfig,
+    SearchOptions,
     TokenizerConfig,
     TrainingConfig,
     TransformerConfig,
@@ -580,6 +581,28 @@ def test_a_shape_that_does_not_fit_is_named_before_it_runs(monkeypatch):
     monkeypatch.undo()
     assert parallel.memory_available() > 1e8
     assert fresh.translate(SENTENCES) == own.translate(SENTENCES)
+
+
+def test_as_many_run_beside_each_other_as_have_room(monkeypatch):
+    own = translator()
+    fresh = nmt.Translator(own.model, own.params, own.tokenizer, CONFIG)
+    (call,) = fresh._calls((8, 16), SearchOptions(), alignments=False)
+    monkeypatch.setattr(parallel, "num_programs", lambda: 4)
+    monkeypatch.setattr(parallel, "memory_needed", lambda _: 10)
+    found = []
+    for available in (10, 35, 1000, None):
+        monkeypatch.setattr(parallel, "memory_available", lambda available=available: available)
+        found.append(copy.copy(fresh)._compiled.compile(own.params, call).at_once)
+        fresh._compiled._programs.clear()
+    assert found == [1, 3, 4, 4]
+
+
+def test_programs_beside_each_other_change_no_bit(monkeypatch):
+    lines = [pair[0] for pair in zip(*load_corpus(CONFIG.data).train, strict=True)][:150]
+    alone = translator().translate(lines, alignments=True)
+    monkeypatch.setattr(parallel, "num_programs", lambda: 3)
+    assert translator().translate(lines, alignments=True) == alone
+    assert translator().translate(lines[:20], alignments=True) == alone[:20]
 
 
 def test_what_a_shape_needs_grows_with_it():
