@@ -41,9 +41,9 @@ from nmt.models.seq2seq import build, init_params
 MODELS = {"base": TransformerConfig(), "rnnsearch": RecurrentConfig(readout_dim=500)}
 VOCAB_SIZE, LENGTH = 32_000, 32
 NUM_ROWS = {1: 128, 4: 64}
-"""Sentences that a program of nmt decodes at once, by beam size, at most. CTranslate2 takes up to 64,
-which is as fast for it as 128, and computes each batch with all threads: in float32 a batch for each
-thread was at most 1.06 times as fast."""
+"""Sentences that a program of nmt decodes at once, by beam size, at most. CTranslate2 takes up to
+64, which is as fast for it as 128, and computes each batch with all threads: in float32 a batch for
+each thread was at most 1.06 times as fast."""
 
 PAD, BOS, EOS = 0, 1, 2
 
