@@ -1,5 +1,6 @@
 """Pure functions of a model, compiled for all devices of this host, within the memory there is."""
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -31,7 +32,7 @@ class Program(NamedTuple):
     """What was compiled for a call, and serves others like it."""
 
     run: Any
-    at_once: int  # how many of its kind may run beside each other
+    room: int  # how many of its kind have room in memory beside each other
 
 
 class Compiled:
@@ -61,10 +62,12 @@ class Compiled:
           InputError: one needs more memory than there is.
         """
         started: deque[Future[Any]] = deque()
-        with ThreadPoolExecutor(parallel.num_programs()) as pool:
+        num_programs = parallel.num_programs()
+        with ThreadPoolExecutor(num_programs) as pool:
             for call in calls:
                 program = self.compile(params, call)  # by one thread: what runs compiles nothing
-                while len(running := [f for f in started if not f.done()]) >= program.at_once:
+                at_once = min(num_programs, program.room)
+                while len(running := [f for f in started if not f.done()]) >= at_once:
                     wait(running, return_when=FIRST_COMPLETED)
                 started.append(pool.submit(_run, program, params, call))
                 while started and started[0].done():
@@ -91,7 +94,7 @@ class Compiled:
             *_, num_rows, length = arguments[1][0].shape
             shape = static.get("num_rows", num_rows), length
             self.shapes.append((function.__name__, shape))
-            self._programs[key] = Program(program, _at_once(program, function.__name__, shape))
+            self._programs[key] = Program(program, _room(program, function.__name__, shape))
         return self._programs[key]
 
 
@@ -99,20 +102,18 @@ def _run(program: Program, params: Params, call: Call) -> Any:
     return parallel.join_local(program.run(params, parallel.split_local(call.rows), call.values))
 
 
-def _at_once(program: Any, name: str, shape: tuple[int, int]) -> int:
-    """Counts the runs of a program that have room in memory beside each other, if there are any."""
+def _room(program: Any, name: str, shape: tuple[int, int]) -> int:
+    """Counts the runs of a program that the memory has room for; says so where it is unknown."""
     needed, available = parallel.memory_needed(program), parallel.memory_available()
     size = "an unknown size" if needed is None else f"{needed / 1e6:,.0f} MB"
     message = f"{name} of {shape[0]} rows of {shape[1]} source pieces needs {size}"
-    at_once = parallel.num_programs()
     if needed is None or available is None:
         say(message)
-    elif needed > available:
+        return sys.maxsize
+    if needed > available:
         raise InputError(
             f"{message}, and {available / 1e6:,.0f} MB are available: with about "
             f"{shape[0] * available // needed} rows it would fit; lower decoding.batch_tokens in "
             "the run's config.json, or the beam size, or take one_row"
         )
-    else:
-        at_once = min(at_once, available // max(1, needed))
-    return at_once
+    return available // max(1, needed)

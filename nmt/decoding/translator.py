@@ -4,7 +4,7 @@ import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import chain, islice, takewhile
+from itertools import chain, islice, takewhile, tee
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -539,8 +539,8 @@ class Translator:
     ) -> Iterator[tuple[Batch, Any]]:
         """Puts sentences into batches; yields each with what its call gives."""
         decoding, pad_id = self.config.decoding, self.tokenizer.pad_id
-        batches = list(buckets.batches(requests, decoding, options, pad_id, queue=queue))
-        return zip(batches, self._compiled.run(self.params, map(make_call, batches)), strict=True)
+        batches, called = tee(buckets.batches(requests, decoding, options, pad_id, queue=queue))
+        return zip(batches, self._compiled.run(self.params, map(make_call, called)), strict=True)
 
     def _listed(self, found: Hypotheses, row: int, n_best: int) -> list[Translation]:
         """Lists the hypotheses of a sentence: one at least, which may be empty."""

@@ -1,6 +1,7 @@
 """What a translator promises, of a small model."""
 
 import copy
+import sys
 from dataclasses import replace
 from functools import cache, partial
 from itertools import islice
@@ -25,6 +26,7 @@ from nmt.config import (
 from nmt.data import grammar, tokenizer
 from nmt.data.corpora import load_corpus
 from nmt.data.pipeline import TrainBatches
+from nmt.decoding.buckets import Request, batches
 from nmt.decoding.translation import NOTHING, split_line
 from nmt.models.seq2seq import build
 from nmt.training.optimizer import make_optimizer
@@ -585,16 +587,27 @@ def test_a_shape_that_does_not_fit_is_named_before_it_runs(monkeypatch):
 
 def test_as_many_run_beside_each_other_as_have_room(monkeypatch):
     own = translator()
-    fresh = nmt.Translator(own.model, own.params, own.tokenizer, CONFIG)
-    (call,) = fresh._calls((8, 16), SearchOptions(), alignments=False)
-    monkeypatch.setattr(parallel, "num_programs", lambda: 4)
     monkeypatch.setattr(parallel, "memory_needed", lambda _: 10)
     found = []
-    for available in (10, 35, 1000, None):
+    for available in (10, 35, None):
+        fresh = nmt.Translator(own.model, own.params, own.tokenizer, CONFIG)
+        (call,) = fresh._calls((8, 16), SearchOptions(), alignments=False)
         monkeypatch.setattr(parallel, "memory_available", lambda available=available: available)
-        found.append(copy.copy(fresh)._compiled.compile(own.params, call).at_once)
-        fresh._compiled._programs.clear()
-    assert found == [1, 3, 4, 4]
+        found.append(fresh._compiled.compile(own.params, call).room)
+    assert found == [1, 3, sys.maxsize]
+
+
+@pytest.mark.parametrize(
+    ("number", "sizes"), [(3, [3]), (4, [4]), (5, [3, 2]), (11, [4, 4, 3]), (100, [34, 33, 33])]
+)
+def test_all_programs_take_a_part_as_soon_as_some_would_wait(monkeypatch, number, sizes):
+    monkeypatch.setattr(parallel, "num_programs", lambda: 3)
+    monkeypatch.setattr(parallel, "num_local_devices", lambda: 1)
+    decoding = replace(CONFIG.decoding, batch_tokens=4 * 3 * 66)  # 4 rows of 16 pieces
+    requests = [Request([5] * (n % 9 + 2)) for n in range(number)]
+    found = list(batches(requests, decoding, SearchOptions(), 0, queue=16))
+    assert [len(batch.rows) for batch in found] == sizes
+    assert sorted(n for batch in found for _, n in batch.rows) == list(range(number))
 
 
 def test_programs_beside_each_other_change_no_bit(monkeypatch):
