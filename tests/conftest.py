@@ -27,6 +27,11 @@ if jax.__version_info__ < (0, 11):  # compiles in a third of the time; unknown t
 os.environ["XLA_FLAGS"] = " ".join([*flags, os.environ.get("XLA_FLAGS", "")])
 
 
+# Tracing makes many objects that live on: to look for cycles among them whenever there are some
+# hundreds more takes a fourteenth of the time.
+gc.set_threshold(100_000, 50, 50)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _compile_once(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Many tests start the same small run again, some as processes; they need not compile it again.

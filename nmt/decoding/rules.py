@@ -16,7 +16,6 @@ from nmt.decoding.search import (
     Rule,
     Select,
     Selected,
-    next_place,
     top_k_sums,
 )
 
@@ -69,11 +68,10 @@ def forbidden_phrases(phrases: Int[Array, "Q P L"]) -> Rule:
 
     def rule(logits: Float[Array, "B K V"], progress: Progress) -> Float[Array, "B K V"]:
         own = phrases[progress.sentence]
-        lengths = (own != NO_PIECE).sum(-1)[:, None]
-        last = jnp.take_along_axis(own, jnp.maximum(lengths - 1, 0).mT, axis=-1)[:, None, :, 0]
-        runs = _runs(progress, own)
-        ends = jnp.arange(runs.shape[-1]) + runs == _steps(progress)[..., None]
-        due = ((runs == lengths[..., None] - 1) & ends).any(-1)
+        place = (own != NO_PIECE).sum(-1, keepdims=True) - 1  # of the last piece
+        last = jnp.take_along_axis(own, jnp.maximum(place, 0), axis=-1)[:, None, :, 0]
+        ends = _ends(progress, _runs(progress, own), own.shape[-1])
+        due = (ends & (jnp.arange(own.shape[-1]) == place[:, None])).any(-1)
         return _bar(logits, jnp.broadcast_to(last, due.shape), due)
 
     return rule
@@ -92,16 +90,14 @@ def required_phrases(phrases: Int[Array, "Q P L"], eos_id: int) -> tuple[Rule, S
         own = phrases[progress.sentence]
         return own, (own != NO_PIECE).sum(-1)[:, None]
 
-    def held(progress: Progress) -> Int[Array, "B K P"]:
-        """Counts the pieces of each phrase that the tokens contain whole or end in."""
+    def found(progress: Progress) -> tuple[Bool[Array, "B K P"], Bool[Array, "B K P L"]]:
+        """Tells which phrases the tokens contain whole, and what of each they end in."""
         own, lengths = told(progress)
         runs = _runs(progress, own)
-        whole = (runs == lengths[..., None]).any(-1)
-        ends = jnp.arange(runs.shape[-1]) + runs == _steps(progress)[..., None]
-        return jnp.where(whole, lengths, jnp.where(ends, runs, 0).max(-1))
+        return (runs == lengths[..., None]).any(-1), _ends(progress, runs, own.shape[-1])
 
     def rule(logits: Float[Array, "B K V"], progress: Progress) -> Float[Array, "B K V"]:
-        missing = (held(progress) < told(progress)[1]).any(-1, keepdims=True)
+        missing = (~found(progress)[0]).any(-1, keepdims=True)
         barred = missing & (jnp.arange(logits.shape[-1]) == eos_id)
         return jnp.where(barred, NEVER, logits)
 
@@ -110,31 +106,27 @@ def required_phrases(phrases: Int[Array, "Q P L"], eos_id: int) -> tuple[Rule, S
     ) -> Selected:
         own, lengths = told(progress)
         batch, beam_size, vocab_size = logits.shape
-        flat = (logits + offsets[..., None]).reshape(batch, -1)
         _, best = top_k_sums(logits, offsets, beam_size)
-        now = held(progress)
-        place = jnp.minimum(now, own.shape[-1] - 1)
-        wanted = jnp.take_along_axis(
-            jnp.broadcast_to(own[:, None], (*now.shape, own.shape[-1])),
-            place[..., None],
-            axis=-1,
-        )[..., 0]
+        whole, ends = found(progress)
+        counts = jnp.arange(own.shape[-1])
+        longest = jnp.where(ends, counts, 0).max(-1, keepdims=True)
+        wanted = jnp.where(counts == longest, own[:, None], 0).sum(-1)
         onward = jnp.arange(beam_size)[:, None] * vocab_size + jnp.maximum(wanted, 0)
         index = jnp.concatenate([best, onward.reshape(batch, -1)], axis=1)
-        offered = jnp.concatenate(
-            [jnp.ones_like(best, bool), (now < lengths).reshape(batch, -1)], axis=1
-        )
-        values = jnp.where(offered, jnp.take_along_axis(flat, index, axis=1), NEVER)
+        offered = jnp.concatenate([jnp.ones_like(best, bool), ~whole.reshape(batch, -1)], axis=1)
+        parents, token = index // vocab_size, index % vocab_size
+        values = jnp.take_along_axis(logits.reshape(batch, -1), index, axis=1)
+        values = values + jnp.take_along_axis(offsets, parents, axis=1)
+        values = jnp.where(offered, values, NEVER)
         # Each continuation counts once, where it comes first.
         before = jnp.tri(index.shape[1], k=-1, dtype=bool) & offered[:, None]
         twice = ((index[:, :, None] == index[:, None]) & before).any(-1)
         values = jnp.where(twice, NEVER, values)
 
-        parents, token = index // vocab_size, index % vocab_size
-        tokens = jax.vmap(lambda x, p: x[p])(progress.tokens, parents)
-        tokens = jnp.where(next_place(progress), token[..., None], tokens)
-        continued = progress._replace(tokens=tokens, step=progress.step + 1)
-        group = held(continued).sum(-1)
+        whole, ends = (jax.vmap(lambda x, p: x[p])(x, parents) for x in (whole, ends))
+        goes_on = ends & (own[:, None] == token[..., None, None])
+        held = jnp.where(goes_on, counts + 1, 0).max(-1)
+        group = jnp.where(whole, lengths, held).sum(-1)
         better = (values[:, None] > values[:, :, None]) | (
             (values[:, None] == values[:, :, None]) & jnp.tri(index.shape[1], k=-1, dtype=bool)
         )
@@ -163,6 +155,18 @@ def _runs(progress: Progress, phrases: Int[Array, "B P L"]) -> Int[Array, "B K P
         same = same & (here == phrases[:, None, :, number, None]) & (places + number < step)
         runs = runs + same
     return runs
+
+
+def _ends(
+    progress: Progress, runs: Int[Array, "B K P T"], length: int
+) -> Bool[Array, "B K P {length}"]:
+    """Tells for each n < `length` whether the tokens end in the first n pieces of a phrase."""
+    counts = jnp.arange(length)
+    places = jnp.maximum(
+        _steps(progress)[..., None] - counts, 0
+    )  # no run is longer than the tokens
+    places = jnp.broadcast_to(places, (*runs.shape[:-1], length))
+    return jnp.take_along_axis(runs, places, axis=-1) == counts
 
 
 def _bar(

@@ -167,7 +167,7 @@ def greedy_search(
         last = progress.step + 1 >= _of(max_lengths, progress.sentence)
         token = jnp.where(last[:, None], eos_id, token)
         chosen = jnp.take_along_axis(logits, token[..., None], axis=-1)[..., 0] - total
-        here = state.live[..., None] & next_place(progress)
+        here = state.live[..., None] & _next_place(progress)
         live = state.live & (token != eos_id) & (chosen > NEVER)
         progress = progress._replace(
             step=jnp.where(live.any(1), progress.step + 1, 0),
@@ -270,7 +270,7 @@ def beam_search(
             jax.vmap(lambda x, p: x[p])(x, parents)
             for x in (progress.tokens, state.log_probs, state.sums)
         )
-        here, log_prob = next_place(progress), jnp.where(sums > NEVER, sums - old_sums, 0.0)
+        here, log_prob = _next_place(progress), jnp.where(sums > NEVER, sums - old_sums, 0.0)
         tokens = jnp.where(here, token[..., None], tokens)
         log_probs = jnp.where(here, log_prob[..., None], old)
 
@@ -435,7 +435,7 @@ def _of(max_lengths: Int[Array, " Q"], sentence: Int[Array, " B"]) -> Int[Array,
     return jnp.take(max_lengths, sentence, mode="fill", fill_value=0)
 
 
-def next_place(progress: Progress) -> Bool[Array, "B 1 T"]:
+def _next_place(progress: Progress) -> Bool[Array, "B 1 T"]:
     """Tells where the next pieces are to stand."""
     return jnp.arange(progress.tokens.shape[-1]) == progress.step[:, None, None]
 

@@ -362,8 +362,10 @@ def test_shapes_are_declared_as_the_options_ask():
     assert fresh.warm_up(one_row=True, bucket=32) == [(devices, 32), (devices, 64)]
     assert fresh.compiled == [("search", (1, 64)), ("search", (1, 32))]
     assert fresh.warm_up(SENTENCES, beam_size=1) == own.shapes(beam_size=1)[:1]
-    # A row takes the room of all of its hypotheses: of 1,536 positions 66 for each.
-    assert [own.shapes(beam_size=k)[0] for k in (1, 3)] == [(23 * devices, 16), (7 * devices, 16)]
+    # A row takes the room of all of its hypotheses, of 1,536 positions 66 for each; of no fewer
+    # than the configured beam.
+    rows = [own.shapes(**options)[0][0] for options in ({"beam_size": 1}, {}, {"samples": 6})]
+    assert rows == [7 * devices, 7 * devices, 3 * devices]
     with pytest.raises(ValueError, match="bucket is 65; expected at most decoding"):
         own.translate(SENTENCES, bucket=65)
 
