@@ -7,6 +7,7 @@ import math
 import os
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -17,7 +18,6 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from nmt import parallel
-from nmt.analysis import figures
 from nmt.analysis.attention import KINDS, attention
 from nmt.analysis.page import attention_page
 from nmt.checkpoint import Which, write_atomic
@@ -25,6 +25,7 @@ from nmt.config import InputError, SearchOptions
 from nmt.data.tokenizer import clean
 from nmt.decoding.alignment import Link, parse_pharaoh, pharaoh
 from nmt.decoding.mbr import minimum_bayes_risk
+from nmt.decoding.requests import Sentence
 from nmt.decoding.translation import Translation
 from nmt.decoding.translator import (
     LINES_AT_ONCE,
@@ -38,6 +39,9 @@ from nmt.evaluation.alignment import alignment_error_rate
 from nmt.evaluation.metrics import Bin, bleu_by_length, compare, corpus_scores
 from nmt.progress import progress_bar, say
 
+INTERRUPTED = 130
+"""Exit status of a command that Ctrl-C ended."""
+
 
 def translate(
     workdir: tuple[Path, ...],
@@ -45,6 +49,7 @@ def translate(
     output: Path | None = None,
     checkpoint: Which = "best",
     precision: Precision | None = None,
+    input_format: Literal["text", "json"] = "text",
     format: Literal["text", "json"] = "text",
     overlong: Overlong = "split",
     lines_at_once: int = LINES_AT_ONCE,
@@ -61,6 +66,8 @@ def translate(
         output: File to write; None is standard output.
         checkpoint: Which to load: the best by dev BLEU, the latest, or that of a step.
         precision: Of activations and weights; None is the model's own, as it was trained.
+        input_format: A line is text, or a JSON object of "text" and of what is asked of its
+            translation: a "prefix", and lists of phrases that are "forbidden" and "required".
         format: A line is the best translation, or a JSON object of all that is known of it.
         overlong: Splits a line of more than decoding.max_source_length pieces at sentence ends and
             joins the translations of its parts, or translates the first part, or ends with an
@@ -90,13 +97,15 @@ def translate(
     if (options.samples or options.n_best) > 1 and format == "text" and not mbr:
         raise InputError("a line of text holds one translation; give --format json, or --mbr")
     shapes = translator.shapes(**search)
-    say(f"translating compiles at most {len(shapes)} shapes: {shapes} (rows, source pieces)")
+    what = "search and cross_attention" if alignments else "search"
+    say(f"compiles at most {len(shapes)} shapes of {what}: {shapes} (rows, source pieces)")
     translator.check_memory(alignments=alignments is not None, **search)
     number = num_overlong = first = 0
     with ExitStack() as stack:
         # In this order: what cannot be opened must not cost the file that can.
         write_links = alignments and stack.enter_context(written(alignments))
-        lines, write = stack.enter_context(opened(input, output))
+        parse = read_sentence if input_format == "json" else str
+        lines, write = stack.enter_context(opened(input, output, parse))
         translations = translator.translate_lines(lines, **how)
         for number, translation in enumerate(progress_bar(translations, "translate"), 1):
             if translation.overlong:
@@ -107,8 +116,7 @@ def translate(
                 sampled = options.samples > 0
                 translation = minimum_bayes_risk(translation, mbr, sampled=sampled)
             write(translation.text if format == "text" else as_json(translation))
-    compiled = sum(name == "search" for name, _ in translator.compiled)
-    say(f"translated {number:,} lines; searches compiled: {compiled}")
+    say(f"translated {number:,} lines; compiled: {counts(name for name, _ in translator.compiled)}")
     if num_overlong:
         done = "split" if overlong == "split" else "cut"
         longest = translator.config.decoding.max_source_length
@@ -207,6 +215,8 @@ def attend(
             Transformer's self-attention, and saliency, which a model without attention has too.
         checkpoint: Which to load: the best by dev BLEU, the latest, or that of a step.
     """
+    from nmt.analysis import figures  # matplotlib: whoever draws nothing need not wait for it
+
     translator = load_all((workdir,), checkpoint, None)
     with mistakes():
         looks = attention(translator, sentence, translation, saliency=True)
@@ -292,6 +302,8 @@ def evaluate(
     report = evaluation_report(systems, gold, language)
     print(json.dumps(report, ensure_ascii=False) if format == "json" else as_table(report))
     if figure:
+        from nmt.analysis import figures
+
         curves = {
             name: [(x.label, x.num_sentences, x.bleu) for x in (Bin(**fields) for fields in bins)]
             for name, bins in report["bleu_by_source_words"].items()
@@ -369,6 +381,30 @@ def mistakes() -> Iterator[None]:
         raise InputError(str(error)) from None
 
 
+def counts(names: Iterable[str]) -> str:
+    """Says how often each name occurs."""
+    return ", ".join(f"{number} {name}" for name, number in Counter(names).items())
+
+
+def read_sentence(line: str) -> Sentence:
+    """Reads a sentence, and what is asked of its translation, from a JSON object."""
+    try:
+        fields = json.loads(line)
+    except (ValueError, RecursionError):
+        raise ValueError("no JSON") from None
+    if not isinstance(fields, dict) or "text" not in fields or fields.keys() - Sentence._fields:
+        raise ValueError(f"expected a JSON object of text and of {', '.join(Sentence._fields[1:])}")
+    for name, value in fields.items():
+        if name in ("text", "prefix"):
+            expected, right = "a string", isinstance(value, str)
+        else:
+            expected = "a list of strings"
+            right = isinstance(value, list) and all(isinstance(x, str) for x in value)
+        if not right:
+            raise ValueError(f"{name} is {json.dumps(value)}; expected {expected}")
+    return Sentence(**fields)
+
+
 def read_pair(translator: Translator, line: str) -> tuple[str, str]:
     """Splits a line at its tab, and refuses what is too long to be scored."""
     source, *targets = line.split("\t")
@@ -421,7 +457,7 @@ def opened(
     """
     if input is None and sys.stdin is None:
         raise InputError("standard input is closed; give --input")
-    errors: list[InputError] = []
+    errors: list[Exception] = []
     with ExitStack() as stack:
         source = stack.enter_context(input.open("rb")) if input else sys.stdin.buffer
         write = stack.enter_context(written(output))
@@ -471,11 +507,11 @@ def read_lines(stream: Iterable[bytes], name: str, parse: Callable[[str], Any]) 
             raise InputError(f"{name}, line {number}: {error}") from None
 
 
-def until_error(lines: Iterator[str], errors: list[InputError]) -> Iterator[str]:
+def until_error(lines: Iterator[Any], errors: list[Exception]) -> Iterator[Any]:
     """Yields lines up to an error, which it keeps: so what was read is translated first."""
     try:
         yield from lines
-    except InputError as error:
+    except (InputError, OSError) as error:
         errors.append(error)
 
 
@@ -493,7 +529,7 @@ def run(command: Callable[[], Any]) -> int:
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:  # whoever reads has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
@@ -515,10 +551,13 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 
 def main() -> int:
     """Runs the command line."""
-    return run(
+    status = run(
         lambda: tyro.extras.subcommand_cli_from_dict(
             COMMANDS,
             prog="nmt",
             description="Neural machine translation.",
         )
     )
+    if status == INTERRUPTED:  # what is being computed cannot be stopped; nobody waits for it
+        os._exit(status)
+    return status

@@ -4,6 +4,7 @@ Data parallelism is `jax.pmap` over the axis "data". State goes in and comes out
 axis, replicated; batches have one, of the devices of this host.
 """
 
+import math
 import os
 from collections.abc import Callable
 from functools import partial
@@ -92,6 +93,9 @@ def num_programs() -> int:
         return 1
     known = hasattr(os, "sched_getaffinity")  # on Linux
     num_cores = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
+    share = Path("/sys/fs/cgroup/cpu.max")  # of a control group: microseconds, of how many
+    if share.exists() and (limit := share.read_text().split())[0] != "max":
+        num_cores = min(num_cores, math.ceil(int(limit[0]) / int(limit[1])))
     return max(1, num_cores // jax.local_device_count())
 
 

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -66,7 +67,7 @@ def mistakes(result: Result) -> list[str]:
     """What is said beside what is always said."""
     assert b"Traceback" not in result.out
     assert "Traceback" not in result.err
-    usual = ("translating compiles", "translated ")
+    usual = ("compiles at most ", "translated ")
     return [line for line in result.err.splitlines() if not line.startswith(usual)]
 
 
@@ -87,8 +88,8 @@ def test_a_line_for_each_line(run, translator):
     expected = [t.text for t in translator.translate_lines(lines)]
     assert result.out.decode().split("\n")[:-1] == expected
     shapes, counts = result.err.splitlines()
-    assert shapes.startswith("translating compiles at most 3 shapes: ")
-    assert counts == "translated 6 lines; searches compiled: 2"  # the largest is always one
+    assert shapes.startswith("compiles at most 3 shapes of search: ")
+    assert counts == "translated 6 lines; compiled: 2 search"  # the largest is always one
 
 
 def test_files_in_files_out_and_all_that_is_known_as_json(run, translator, tmp_path, command):
@@ -265,12 +266,12 @@ def test_what_cannot_fit_is_refused_before_anything_is_read(run, command, monkey
     result = command("translate", "--workdir", run, text="Maria!\n")
     assert (result.status, result.out) == (2, b"")
     (line,) = mistakes(result)
-    assert line.startswith("error: search of 2 rows of 64 source pieces needs ")
+    assert line.startswith("error: search of 16 rows of 64 source pieces needs ")
     assert " MB, and 0 MB are available: with about 0 rows it would fit; lower decoding." in line
     monkeypatch.setattr(parallel, "memory_available", lambda: None)
     result = command("translate", "--workdir", run, text="Maria!\n")
     assert result.status == 0
-    assert mistakes(result)[0].startswith("search of 2 rows of 64 source pieces needs ")
+    assert mistakes(result)[0].startswith("search of 16 rows of 64 source pieces needs ")
 
 
 def test_a_closed_stream_is_named_and_nothing_goes_where_it_does_not_belong(run, tmp_path):
@@ -313,12 +314,44 @@ def test_where_a_sentence_looks_is_drawn(run, tmp_path, command):
     for sentence, message in (
         ((" ",), "error: the sentence is empty"),
         (("The boy.", "--translation", " "), "error: the translation is empty"),
-        (("a " * 300,), "error: sentence 0 has 301 pieces, more than"),
+        (("a " * 300,), "error: sentence 0: 301 pieces, more than"),
     ):
         refused = command("attend", "--workdir", run, "--output", tmp_path / "none", *sentence)
         assert refused.status == 2
         assert mistakes(refused)[0].startswith(message)
     assert not (tmp_path / "none").exists()
+
+
+def test_what_is_asked_of_a_translation_is_read_as_json(run, command, translator):
+    asked = [
+        {"text": "The boy sleeps.", "prefix": "Não", "forbidden": ["menino"]},
+        {"text": ""},
+        {"required": ["casa"], "text": "The boy sleeps.\u2028\ud800"},
+    ]
+    lines = [json.dumps(fields) + "\n" for fields in asked]
+    json_lines = ("translate", "--workdir", run, "--input-format", "json", "--beam-size", 2)
+    result = command(*json_lines, text="".join(lines))
+    expected = translator.translate([nmt.Sentence(**fields) for fields in asked], beam_size=2)
+    assert result.status == 0
+    assert result.out.decode().split("\n") == [*(t.text for t in expected), ""]
+    for line, message in {
+        "The boy sleeps.": "no JSON",
+        "[" * 100_000: "no JSON",
+        '"The boy sleeps."': "expected a JSON object of text and of prefix, forbidden, required",
+        '{"prefix": "Não"}': "expected a JSON object of text and of",
+        '{"text": "a", "forbiden": []}': "expected a JSON object of text and of",
+        '{"text": 5}': "text is 5; expected a string",
+        '{"text": "a", "prefix": null}': "prefix is null; expected a string",
+        '{"text": "a", "required": "casa"}': 'required is "casa"; expected a list of strings',
+        '{"text": "a", "forbidden": ["b", 1]}': 'forbidden is ["b", 1]; expected a list of strings',
+    }.items():
+        refused = command(*json_lines, text=lines[0] + line + "\n" + lines[1])
+        assert (refused.status, refused.out) == (2, f"{expected[0].text}\n".encode())
+        assert mistakes(refused)[0].startswith(f"error: standard input, line 2: {message}")
+    many = json.dumps({"text": "a", "required": ["a"] * 17})
+    refused = command(*json_lines, text=lines[0] + many)
+    assert (refused.status, refused.out) == (2, f"{expected[0].text}\n".encode())
+    assert mistakes(refused)[0].startswith("error: line 2: 17 phrases of up to 1 pieces; expected")
 
 
 # What tries to break it.
@@ -357,7 +390,7 @@ def test_a_line_of_ten_thousand_pieces(how, status, run, translator, command):
     text = f"Maria!\n{line}\nMaria!\n"
     result = command("translate", "--workdir", run, "--overlong", how, text=text)
     assert result.status == status
-    done = {"split": "were split", "truncate": "were cut", "error": "line 2 has more pieces than"}
+    done = {"split": "were split", "truncate": "were cut", "error": "line 2: more pieces than"}
     (message,) = mistakes(result)
     assert done[how] in message
     assert result.out.count(b"\n") == (1 if how == "error" else 3)
@@ -415,10 +448,20 @@ def test_a_reader_that_has_read_enough_is_no_error(run):
         assert len(process.stderr.read().splitlines()) == 1  # the shapes
 
 
-def test_an_interrupted_job_says_so_and_keeps_what_was_written(run):
+@pytest.mark.skipif(
+    signal.getsignal(signal.SIGINT) == signal.SIG_IGN,
+    reason="what is started in the background of a shell ignores interrupts",
+)
+@pytest.mark.parametrize("line", ["", "The boy sleeps. " * 30_000 + "\n"], ids=["waits", "works"])
+def test_an_interrupted_job_says_so_and_keeps_what_was_written(line, run):
     with translating(run) as process:
+        process.stdin.write(line.encode())
+        process.stdin.flush()
+        time.sleep(2 * bool(line))
         process.send_signal(signal.SIGINT)
-        assert process.wait() == 130
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)  # people press twice
+        assert process.wait(timeout=60) == 130
         assert process.stderr.read().decode().splitlines()[1:] == ["interrupted"]
 
 

@@ -437,7 +437,7 @@ def test_translations_do_not_depend_on_company_or_order(translator):
 
 def test_too_long_a_sentence_is_an_error_and_a_line_is_split(translator):
     line = "The old woman sees a red house. " * 30
-    with pytest.raises(ValueError, match=r"sentence 0 has .*max_source_length 64"):
+    with pytest.raises(ValueError, match=r"sentence 0: .*max_source_length 64"):
         translator.translate([line])
     assert len(list(translator.translate_lines([line, "", "x" * 5000, "A \u2028 b"]))) == 4
 

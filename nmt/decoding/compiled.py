@@ -1,9 +1,11 @@
 """Pure functions of a model, compiled for all devices of this host, within the memory there is."""
 
-import sys
+import math
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -14,6 +16,9 @@ from nmt.config import InputError
 from nmt.decoding.decoder import Ids
 from nmt.models.seq2seq import Params, SequenceModel
 from nmt.progress import say
+
+MOST_RESULTS = 64
+"""Results that wait for one before them."""
 
 Function = Callable[..., Any]
 """(model, ids, params, *rows, *values, **static) -> a tree of rows: see `nmt.decoding.decoder`."""
@@ -32,27 +37,33 @@ class Program(NamedTuple):
     """What was compiled for a call, and serves others like it."""
 
     run: Any
-    room: int  # how many of its kind have room in memory beside each other
+    message: str  # what it is, and what it needs
+    num_rows: int
+    bytes_needed: int  # beside its arguments; 0 where that is unknown
 
 
 class Compiled:
-    """What has been compiled of functions of one model.
+    """What has been compiled of functions of one model; threads may share it.
 
     Attributes:
-      shapes: the function's name, how many rows of sources it takes at once on a device, and how
-        long they are, of each.
+      shapes: the function's name, how many rows of sources it takes at once, on all devices, and
+        how long they are, of each.
     """
 
     def __init__(self, model: SequenceModel, ids: Ids) -> None:
         self.model, self.ids = model, ids
         self.shapes: list[tuple[str, tuple[int, int]]] = []
         self._programs: dict[tuple[Any, ...], Program] = {}
+        self._compiling = threading.Lock()
+        self._changed = threading.Condition()  # of the two below
+        self._running: list[int] = []  # bytes that each needs
+        self._available = math.inf  # bytes there were when nothing ran
 
     def run(self, params: Params, calls: Iterable[Call]) -> Iterator[Any]:
         """Yields what each call gives, as NumPy arrays, in their order.
 
-        As many run beside each other as `parallel.num_programs` says and the memory has room for;
-        that changes no result.
+        As many run beside each other as `parallel.num_programs` says and the memory has room for,
+        those of other threads counted; that changes no result.
 
         Args:
           params: on all devices.
@@ -63,17 +74,19 @@ class Compiled:
         """
         started: deque[Future[Any]] = deque()
         num_programs = parallel.num_programs()
-        with ThreadPoolExecutor(num_programs) as pool:
+        pool = ThreadPoolExecutor(num_programs)
+        try:
             for call in calls:
-                program = self.compile(params, call)  # by one thread: what runs compiles nothing
-                at_once = min(num_programs, program.room)
-                while len(running := [f for f in started if not f.done()]) >= at_once:
+                program = self.compile(params, call)
+                started.append(pool.submit(self._run, program, params, call))
+                while len(running := [f for f in started if not f.done()]) > num_programs:
                     wait(running, return_when=FIRST_COMPLETED)
-                started.append(pool.submit(_run, program, params, call))
-                while started and started[0].done():
+                while started and (started[0].done() or len(started) > MOST_RESULTS):
                     yield started.popleft().result()
             while started:
                 yield started.popleft().result()
+        finally:  # whoever is interrupted need not wait for what runs
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def compile(self, params: Params, call: Call) -> Program:
         """Compiles what a call and all of its shapes and types need; runs nothing.
@@ -86,34 +99,65 @@ class Compiled:
         leaves, structure = jax.tree.flatten(arguments)
         key = (function, *static.items(), structure, *map(jax.typeof, leaves))
         if key not in self._programs:
+            with self._compiling:
+                if key not in self._programs:  # by another thread
+                    self._programs[key] = self._compile(call, arguments)
+        program = self._programs[key]
+        with self._changed:
+            self._look()
+            if program.bytes_needed > self._available:
+                rows_that_fit = int(program.num_rows * self._available) // program.bytes_needed
+                raise InputError(
+                    f"{program.message}, and {self._available / 1e6:,.0f} MB are available: with "
+                    f"about {rows_that_fit} rows it would fit; lower decoding.batch_tokens in the "
+                    "run's config.json, or the beam size, or take one_row"
+                )
+        return program
 
-            def applied(params: Params, rows: Any, values: Any) -> Any:
-                return function(self.model, self.ids, params, *rows, *values, **static)
+    def _compile(self, call: Call, arguments: tuple[Any, ...]) -> Program:
+        function, static = call.function, call.static
 
-            program = parallel.pmap_rows(applied).lower(*arguments).compile()
-            *_, num_rows, length = arguments[1][0].shape
-            shape = static.get("num_rows", num_rows), length
-            self.shapes.append((function.__name__, shape))
-            self._programs[key] = Program(program, _room(program, function.__name__, shape))
-        return self._programs[key]
+        def applied(params: Params, rows: Any, values: Any) -> Any:
+            return function(self.model, self.ids, params, *rows, *values, **static)
 
+        compiled = parallel.pmap_rows(applied).lower(*arguments).compile()
+        devices, num_rows, length = arguments[1][0].shape
+        num_rows = devices * static.get("num_rows", num_rows)
+        self.shapes.append((function.__name__, (num_rows, length)))
+        needed = parallel.memory_needed(compiled)
+        size = "an unknown size" if needed is None else f"{needed / 1e6:,.0f} MB"
+        message = f"{function.__name__} of {num_rows} rows of {length} source pieces needs {size}"
+        if needed is None or parallel.memory_available() is None:
+            say(message)
+        return Program(compiled, message, num_rows, needed or 0)
 
-def _run(program: Program, params: Params, call: Call) -> Any:
-    return parallel.join_local(program.run(params, parallel.split_local(call.rows), call.values))
+    def _run(self, program: Program, params: Params, call: Call) -> Any:
+        with self._room(program.bytes_needed):
+            found = program.run(params, parallel.split_local(call.rows), call.values)
+            return parallel.join_local(found)
 
+    @contextmanager
+    def _room(self, bytes_needed: int) -> Iterator[None]:
+        """Waits until a program has room beside those that run; alone it always has."""
 
-def _room(program: Any, name: str, shape: tuple[int, int]) -> int:
-    """Counts the runs of a program that the memory has room for; says so where it is unknown."""
-    needed, available = parallel.memory_needed(program), parallel.memory_available()
-    size = "an unknown size" if needed is None else f"{needed / 1e6:,.0f} MB"
-    message = f"{name} of {shape[0]} rows of {shape[1]} source pieces needs {size}"
-    if needed is None or available is None:
-        say(message)
-        return sys.maxsize
-    if needed > available:
-        raise InputError(
-            f"{message}, and {available / 1e6:,.0f} MB are available: with about "
-            f"{shape[0] * available // needed} rows it would fit; lower decoding.batch_tokens in "
-            "the run's config.json, or the beam size, or take one_row"
-        )
-    return available // max(1, needed)
+        def has_room() -> bool:
+            self._look()
+            few = len(self._running) < parallel.num_programs()
+            beside = few and sum(self._running) + bytes_needed <= self._available
+            return beside or not self._running
+
+        with self._changed:
+            self._changed.wait_for(has_room)
+            self._running.append(bytes_needed)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._running.remove(bytes_needed)
+                self._changed.notify_all()
+
+    def _look(self) -> None:
+        """Reads how much memory there is: while nothing runs, which would count as taken."""
+        if not self._running:
+            available = parallel.memory_available()
+            self._available = math.inf if available is None else available

@@ -70,7 +70,7 @@ def forbidden_phrases(phrases: Int[Array, "Q P L"]) -> Rule:
         own = phrases[progress.sentence]
         place = (own != NO_PIECE).sum(-1, keepdims=True) - 1  # of the last piece
         last = jnp.take_along_axis(own, jnp.maximum(place, 0), axis=-1)[:, None, :, 0]
-        ends = _ends(progress, _runs(progress, own), own.shape[-1])
+        ends = _begun(progress, _runs(progress, own), own.shape[-1])
         due = (ends & (jnp.arange(own.shape[-1]) == place[:, None])).any(-1)
         return _bar(logits, jnp.broadcast_to(last, due.shape), due)
 
@@ -94,7 +94,7 @@ def required_phrases(phrases: Int[Array, "Q P L"], eos_id: int) -> tuple[Rule, S
         """Tells which phrases the tokens contain whole, and what of each they end in."""
         own, lengths = told(progress)
         runs = _runs(progress, own)
-        return (runs == lengths[..., None]).any(-1), _ends(progress, runs, own.shape[-1])
+        return (runs == lengths[..., None]).any(-1), _begun(progress, runs, own.shape[-1])
 
     def rule(logits: Float[Array, "B K V"], progress: Progress) -> Float[Array, "B K V"]:
         missing = (~found(progress)[0]).any(-1, keepdims=True)
@@ -157,14 +157,13 @@ def _runs(progress: Progress, phrases: Int[Array, "B P L"]) -> Int[Array, "B K P
     return runs
 
 
-def _ends(
+def _begun(
     progress: Progress, runs: Int[Array, "B K P T"], length: int
 ) -> Bool[Array, "B K P {length}"]:
     """Tells for each n < `length` whether the tokens end in the first n pieces of a phrase."""
     counts = jnp.arange(length)
-    places = jnp.maximum(
-        _steps(progress)[..., None] - counts, 0
-    )  # no run is longer than the tokens
+    # Where that is before the first token, no run is as long.
+    places = jnp.maximum(_steps(progress)[..., None] - counts, 0)
     places = jnp.broadcast_to(places, (*runs.shape[:-1], length))
     return jnp.take_along_axis(runs, places, axis=-1) == counts
 

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import chain, islice, takewhile, tee
+from itertools import chain, islice, tee
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -19,12 +19,21 @@ from nmt.config import EXTRA_TARGET_LENGTH, Config, InputError, SearchOptions
 from nmt.data.tokenizer import Tokenizer, clean
 from nmt.decoding import alignment, buckets, decoder
 from nmt.decoding.alignment import Aligner, Link, PieceAttention, Span, owners, whitespace_words
-from nmt.decoding.buckets import MAX_PHRASE_LENGTH, MAX_PHRASES, QUEUE, Batch, Request
+from nmt.decoding.buckets import QUEUE, Batch, Request
 from nmt.decoding.compiled import Call, Compiled, Function
 from nmt.decoding.decoder import Ids, Phrases, Sampling, Values
+from nmt.decoding.requests import (
+    Sentence,
+    check_pair,
+    check_sentence,
+    max_length,
+    of_pairs,
+    of_sentences,
+    parts_that_fit,
+)
 from nmt.decoding.rules import NO_PIECE
 from nmt.decoding.search import Hypotheses
-from nmt.decoding.translation import NOTHING, Translation, joined, split_line
+from nmt.decoding.translation import NOTHING, Translation, joined
 from nmt.models.ensemble import Ensemble
 from nmt.models.quantization import cast_params, quantize_params
 from nmt.models.seq2seq import Params, SequenceModel, build, init_params
@@ -79,11 +88,8 @@ class Translator:
 
     def translate(
         self,
-        sentences: Sequence[str],
+        sentences: Sequence[str | Sentence],
         *,
-        prefixes: Sequence[str] | None = None,
-        forbidden: Sequence[Sequence[str]] | None = None,
-        required: Sequence[Sequence[str]] | None = None,
         alignments: bool = False,
         attention: bool = False,
         **options: Any,
@@ -93,10 +99,7 @@ class Translator:
         A translation does not depend on the other sentences, nor on their number and order.
 
         Args:
-          sentences: text; an empty one has an empty translation.
-          prefixes: how each translation has to begin.
-          forbidden: phrases that each translation may not contain, as the vocabulary cuts them.
-          required: phrases that each translation must contain; a wider beam finds better ways.
+          sentences: text, and what is asked of its translation; an empty one has an empty one.
           alignments: aligns the words of the best translation, by one teacher-forced pass.
           attention: keeps the cross-attention of the best translation, of all layers and heads.
           **options: fields of `nmt.config.SearchOptions`.
@@ -109,17 +112,14 @@ class Translator:
             is out of range, or attention is asked for of a model that has none.
           InputError: a shape needs more memory than there is.
         """
-        if isinstance(sentences, str):
-            raise ValueError("sentences is one string; expected a sequence of them")
+        sentences = _as_sentences(sentences)
         choice = SearchOptions(**options)
         num_hypotheses, values = self._values(choice)
         if alignments or attention:
             self._expect_attention()
         nothing = NOTHING._replace(alignment=() if alignments else None)
         translations = [nothing] * len(sentences)
-        requests = self._requests(sentences, choice, prefixes, forbidden, required)
-        if choice.samples and any(request.required for request in requests):
-            raise ValueError("samples cannot be made to contain phrases; leave out `required`")
+        requests = of_sentences(sentences, self.tokenizer, self.config.decoding, choice)
         targets: list[list[int]] = [[]] * len(sentences)
 
         def searched(batch: Batch) -> Call:
@@ -139,7 +139,9 @@ class Translator:
             ]
             for number, weights in self._weights(decoder.cross_attention, forced, choice):
                 target = self.tokenizer.decoded_starts(targets[number][:-1])
-                looks = self._piece_attention(weights, sentences[number], target, whitespace_words)
+                looks = self._piece_attention(
+                    weights, sentences[number].text, target, whitespace_words
+                )
                 translations[number] = translations[number]._replace(
                     alignment=self._align(looks) if alignments else None,
                     attention=looks if attention else None,
@@ -166,7 +168,7 @@ class Translator:
         """
         options = SearchOptions(length_penalty=length_penalty, length_offset=length_offset)
         _, values = self._values(options)
-        requests = self._forced(pairs)
+        requests = of_pairs(pairs, self.tokenizer, self.config.decoding)
         result = [NOTHING] * len(pairs)
 
         def forced(batch: Batch) -> Call:
@@ -237,7 +239,8 @@ class Translator:
         if by == "attention":
             self._expect_attention()
         function = decoder.cross_attention if by == "attention" else decoder.saliency
-        for number, weights in self._weights(function, self._forced(pairs), SearchOptions()):
+        requests = of_pairs(pairs, self.tokenizer, self.config.decoding)
+        for number, weights in self._weights(function, requests, SearchOptions()):
             source, target = pairs[number][0], clean(pairs[number][1])
             starts = self.tokenizer.target_starts(target)
             yield number, self._piece_attention(weights, source, (target, starts), words)
@@ -256,7 +259,11 @@ class Translator:
                 yield number, weights[row, :, :, :target, :source]
 
     def warm_up(
-        self, lines: Sequence[str] | None = None, *, alignments: bool = False, **options: Any
+        self,
+        lines: Sequence[str | Sentence] | None = None,
+        *,
+        alignments: bool = False,
+        **options: Any,
     ) -> list[tuple[int, int]]:
         """Compiles shapes and takes the memory they need, so that no later call has to.
 
@@ -276,8 +283,9 @@ class Translator:
         choice = SearchOptions(**options)
         shapes = self.shapes(**options)
         if lines is not None:
-            parts = list(chain.from_iterable(self._parts(lines, choice)))
-            requests = self._requests(parts, choice)
+            given = self.tokenizer, self.config.decoding, choice
+            parts = chain.from_iterable(parts_that_fit(_as_sentences(lines), *given))
+            requests = of_sentences(list(parts), *given)
             needed = {buckets.bucket(r, self.config.decoding, choice) for r in requests}
             shapes = [shape for shape in shapes if shape[1] in needed]
         for shape in progress_bar(shapes[::-1], "compile", leave=False):
@@ -318,7 +326,7 @@ class Translator:
 
     def translate_lines(
         self,
-        lines: Iterable[str],
+        lines: Iterable[str | Sentence],
         *,
         overlong: str = "split",
         lines_at_once: int = LINES_AT_ONCE,
@@ -331,13 +339,15 @@ class Translator:
           overlong: what becomes of a line of more pieces than `config.decoding.max_source_length`.
             It is split at the sentence end, else the space, nearest to its middle, as often as
             needed, and its parts' translations are joined ("split"); or only the first such part
-            is translated; or a ValueError ends the job behind the lines before.
+            is translated; or a ValueError ends the job behind the lines before. A prefix and
+            required phrases are asked of the first part, what is forbidden of each.
           lines_at_once: how many are read before they are translated: the more, the fewer rows of
             a batch are empty.
-          **options: as `translate` takes them, those that are of one sentence excepted.
+          **options: as `translate` takes them.
 
         Raises:
-          ValueError: an option is out of range.
+          ValueError: an option is out of range; or, behind the lines before, what is asked of one
+            is not as it should be.
         """
         names = {"alignments", "attention"}
         search = {name: value for name, value in options.items() if name not in names}
@@ -345,7 +355,7 @@ class Translator:
         self._values(choice)
         if any(options.get(name) for name in names):
             self._expect_attention()
-        shortest = _max_length([0], choice)
+        shortest = max_length([0], choice)
         longest = self.config.decoding.max_source_length + EXTRA_TARGET_LENGTH
         if shortest > longest:
             raise ValueError(
@@ -356,38 +366,43 @@ class Translator:
             raise ValueError(f"lines_at_once is {lines_at_once}; expected 1 or more")
         if overlong not in get_args(Overlong):
             raise ValueError(f"overlong is {overlong!r}; expected one of {get_args(Overlong)}")
-        if isinstance(lines, str):
+        if isinstance(lines, str | Sentence):
             raise ValueError("lines is one string; expected an iterable of them")
         return self._translate_lines(iter(lines), choice, overlong, lines_at_once, options)
 
     def _translate_lines(
         self,
-        lines: Iterator[str],
+        lines: Iterator[str | Sentence],
         choice: SearchOptions,
         overlong: str,
         lines_at_once: int,
         options: dict[str, Any],
     ) -> Iterator[Translation]:
-        number = 0
-        while chunk := list(islice(lines, lines_at_once)):
-            parts = self._parts(chunk, choice)
-            if overlong == "truncate":
-                used = [own[:1] for own in parts]
-            elif overlong == "error":
-                used = list(takewhile(lambda own: len(own) == 1, parts))
-            else:
-                used = parts
-            sentences = list(chain.from_iterable(used))
-            translations = iter(self.translate(sentences, **options))
-            for own, whole in zip(used, parts, strict=False):
-                translation = joined(own, list(islice(translations, len(own))))
-                yield translation._replace(overlong=len(whole) > 1)
+        given = self.tokenizer, self.config.decoding, choice
+        number, why = 0, ""
+        while not why and (chunk := list(islice(lines, lines_at_once))):
+            used, whole = [], []
+            for own in parts_that_fit(_as_sentences(chunk), *given):
+                if overlong == "error" and len(own) > 1:
+                    most = self.config.decoding.max_source_length
+                    why = f"more pieces than decoding.max_source_length {most}"
+                elif own[0] != Sentence(own[0].text):  # something is asked
+                    try:
+                        check_sentence(own[0], *given)
+                    except ValueError as error:
+                        why = str(error)
+                if why:  # what comes before is translated first
+                    break
+                whole.append(len(own) == 1)
+                used.append(own[:1] if overlong == "truncate" else own)
+            translations = iter(self.translate(list(chain.from_iterable(used)), **options))
+            for own, is_whole in zip(used, whole, strict=True):
+                texts = [part.text for part in own]
+                translation = joined(texts, list(islice(translations, len(own))))
+                yield translation._replace(overlong=not is_whole)
             number += len(used)
-            if len(used) < len(chunk):
-                raise ValueError(
-                    f"line {number + 1} has more pieces than decoding.max_source_length "
-                    f"{self.config.decoding.max_source_length}"
-                )
+        if why:
+            raise ValueError(f"line {number + 1}: {why}")
 
     def search(
         self,
@@ -446,89 +461,9 @@ class Translator:
         sampling = Sampling(options.seed, float(options.temperature), options.top_k, options.top_p)
         return options.samples, values._replace(sampling=sampling)
 
-    def _requests(
-        self,
-        sentences: Sequence[str],
-        options: SearchOptions,
-        prefixes: Sequence[str] | None = None,
-        forbidden: Sequence[Sequence[str]] | None = None,
-        required: Sequence[Sequence[str]] | None = None,
-    ) -> list[Request]:
-        """Encodes sentences and what is asked of their translations."""
-        given = {"prefixes": prefixes, "forbidden": forbidden, "required": required}
-        for name, values in given.items():
-            if values is not None and len(values) != len(sentences):
-                raise ValueError(
-                    f"{name} are of {len(values)} sentences; expected {len(sentences)}"
-                )
-        for phrases in (*(forbidden or ()), *(required or ())):
-            if isinstance(phrases, str):
-                raise ValueError(f"{phrases!r} is one string; expected a sequence of phrases")
-        requests = []
-        for number, ids in enumerate(self.tokenizer.encode_source(sentences)):
-            request = Request(
-                ids,
-                self._pieces(prefixes[number]) if prefixes else (),
-                tuple(map(self._pieces, forbidden[number])) if forbidden else (),
-                tuple(map(self._pieces, required[number])) if required else (),
-                _max_length(ids, options),
-            )
-            self._expect_fitting(request, number, options)
-            requests.append(request)
-        return requests
-
-    def _forced(self, pairs: Sequence[tuple[str, str]]) -> list[Request]:
-        """Encodes pairs, of which the whole target is prescribed."""
-        sources, targets = zip(*pairs, strict=True) if pairs else ((), ())
-        encoded = self.tokenizer.encode_source(sources), self.tokenizer.encode_target(targets)
-        requests = []
-        for number, (source, target) in enumerate(zip(*encoded, strict=True)):
-            self._expect_pair(source, target, f"pair {number}: ")
-            requests.append(Request(source, prefix=target))
-        return requests
-
     def check_pair(self, source: str, target: str) -> None:
         """Raises the ValueError that scoring or aligning this pair would."""
-        sides = self.tokenizer.encode_source([source]), self.tokenizer.encode_target([target])
-        self._expect_pair(sides[0][0], sides[1][0], "")
-
-    def _expect_pair(self, source: list[int], target: list[int], where: str) -> None:
-        longest = self.config.decoding.max_source_length
-        sides = ("source", source, longest), ("target", target, longest + EXTRA_TARGET_LENGTH)
-        for name, ids, most in sides:
-            if len(ids) > most:
-                raise ValueError(f"{where}the {name} has {len(ids)} pieces, more than {most}")
-
-    def _expect_fitting(self, request: Request, number: int, options: SearchOptions) -> None:
-        """Refuses what no shape holds, and what no translation can hold."""
-        decoding = self.config.decoding
-        if len(request.source) > decoding.max_source_length:
-            raise ValueError(
-                f"sentence {number} has {len(request.source)} pieces, more than "
-                f"decoding.max_source_length {decoding.max_source_length}; split it "
-                "(`translate_lines` does)"
-            )
-        if buckets.bucket(request, decoding, options) > decoding.max_source_length:
-            raise ValueError(
-                f"the translation of sentence {number} may have {request.max_length} pieces, more "
-                f"than decoding.max_source_length {decoding.max_source_length} and "
-                f"{EXTRA_TARGET_LENGTH}; lower max_length_factor or max_length_extra"
-            )
-        if len(request.prefix) + sum(map(len, request.required)) >= request.max_length:
-            raise ValueError(
-                f"sentence {number} must have more pieces than its translation may: "
-                f"{request.max_length}, the end counted"
-            )
-        phrases = request.forbidden + request.required
-        if len(phrases) > MAX_PHRASES or any(len(p) > MAX_PHRASE_LENGTH for p in phrases):
-            raise ValueError(
-                f"sentence {number} has {len(phrases)} phrases of up to "
-                f"{max(map(len, phrases))} pieces; expected at most {MAX_PHRASES} of "
-                f"{MAX_PHRASE_LENGTH}"
-            )
-
-    def _pieces(self, text: str) -> tuple[int, ...]:
-        return tuple(self.tokenizer.encode_target([text])[0][:-1])
+        check_pair(source, target, self.tokenizer, self.config.decoding)
 
     def _run(
         self,
@@ -558,22 +493,6 @@ class Translator:
         """Turns the ids of one hypothesis, without the end, into text."""
         pieces = tuple(self.tokenizer.target.id_to_piece(ids))
         return Translation(self.tokenizer.decode(ids), score, pieces, tuple(log_probs))
-
-    def _parts(self, lines: Sequence[str], options: SearchOptions) -> list[list[str]]:
-        """Returns the parts of each line that fit."""
-
-        def fit(ids: list[int]) -> bool:
-            request = Request(ids, max_length=_max_length(ids, options))
-            found = buckets.bucket(request, self.config.decoding, options)
-            return found <= self.config.decoding.max_source_length
-
-        def fits(text: str) -> bool:
-            return fit(self.tokenizer.encode_source([text])[0])
-
-        return [
-            [line] if fit(ids) else split_line(line, fits)
-            for line, ids in zip(lines, self.tokenizer.encode_source(lines), strict=True)
-        ]
 
     def _piece_attention(
         self,
@@ -674,10 +593,10 @@ def ensemble(translators: Sequence[Translator]) -> Translator:
     )
 
 
-def _max_length(ids: list[int], options: SearchOptions) -> int:
-    """Computes the most pieces of a translation, in float32 as the compiled search does."""
-    share = np.float32(options.max_length_factor) * np.float32(len(ids))
-    return int(share) + options.max_length_extra
+def _as_sentences(sentences: Sequence[str | Sentence]) -> list[Sentence]:
+    if isinstance(sentences, str | Sentence):
+        raise ValueError("sentences is one string; expected a sequence of them")
+    return [Sentence(s) if isinstance(s, str) else s for s in sentences]
 
 
 def _shapes(params: Params) -> dict[str, tuple[int, ...]]:

@@ -2,23 +2,30 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
+import jax
 import numpy as np
 import pytest
 
 from nmt import parallel
-from nmt.config import TransformerConfig
+from nmt.config import InputError, TransformerConfig
 from nmt.decoding.compiled import Call, Compiled, Program
 from nmt.decoding.decoder import Ids
 from nmt.models.seq2seq import build
 
 
+def made() -> Compiled:
+    return Compiled(build(TransformerConfig(), (9, 9), shared=True), Ids(0, 1, 2))
+
+
 def runs(monkeypatch, run, num_programs: int, room: int, numbers: int = 6) -> list[int]:
-    """Runs what gives a number for a number, for several of them."""
+    """Runs what gives a number for a number, for several of them; a `room` have room at once."""
     monkeypatch.setattr(parallel, "num_programs", lambda: num_programs)
     monkeypatch.setattr(parallel, "split_local", lambda rows: rows)
-    compiled = Compiled(build(TransformerConfig(), (9, 9), shared=True), Ids(0, 1, 2))
-    program = Program(lambda params, rows, values: np.full((1, 1), run(*rows)), room)
+    monkeypatch.setattr(parallel, "memory_available", lambda: 10 * room)
+    compiled = made()
+    program = Program(lambda params, rows, values: np.full((1, 1), run(*rows)), "", 1, 10)
     monkeypatch.setattr(compiled, "compile", lambda params, call: program)
     found = compiled.run(None, [Call(run, (number,)) for number in range(numbers)])
     return [int(rows[0]) for rows in found]
@@ -64,3 +71,88 @@ def test_what_comes_first_is_given_first_and_holds_up_nothing(monkeypatch):
 def test_what_one_raises_is_raised(monkeypatch):
     with pytest.raises(ZeroDivisionError):
         runs(monkeypatch, lambda number: 1 // number, 2, 2)
+
+
+def test_whoever_stops_reading_does_not_wait(monkeypatch):
+    begun, goes_on, ended = threading.Semaphore(0), threading.Event(), []
+
+    def run(number: int) -> int:
+        if number:
+            begun.release()
+            assert goes_on.wait(timeout=60)
+            ended.append(number)
+        else:
+            assert all(begun.acquire(timeout=60) for _ in range(2))
+        return number
+
+    monkeypatch.setattr(parallel, "num_programs", lambda: 3)
+    monkeypatch.setattr(parallel, "split_local", lambda rows: rows)
+    compiled = made()
+    program = Program(lambda params, rows, values: np.full((1, 1), run(*rows)), "", 1, 10)
+    monkeypatch.setattr(compiled, "compile", lambda params, call: program)
+    found = compiled.run(None, [Call(run, (number,)) for number in range(9)])
+    assert next(found) == 0
+    found.close()
+    assert not ended
+    goes_on.set()
+
+
+def doubled(model, ids, params, source):
+    return 2 * source
+
+
+def tripled(model, ids, params, source):
+    return 3 * source
+
+
+SOURCE = np.arange(jax.local_device_count() * 6).reshape(-1, 3)
+
+
+def test_threads_compile_once_what_they_share():
+    compiled = made()
+    calls = [Call(doubled, (SOURCE,)), Call(tripled, (SOURCE,)), Call(doubled, (SOURCE + 1,))]
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: list(compiled.run({}, calls)), range(4)))
+    assert sorted(compiled.shapes) == [("doubled", SOURCE.shape), ("tripled", SOURCE.shape)]
+    for answer in answers:
+        for found, expected in zip(answer, (2 * SOURCE, 3 * SOURCE, 2 * SOURCE + 2), strict=True):
+            np.testing.assert_array_equal(found, expected)
+
+
+def test_what_runs_is_not_counted_as_memory_that_is_missing(monkeypatch):
+    """Each has room alone: neither is refused while the other runs, nor runs beside it."""
+    needs = {"doubled": 90, "tripled": 45, "quadrupled": 101}
+    lock, running, together = threading.Lock(), [], set()
+    compiled = made()
+    make = compiled._compile
+
+    def made_slow(call, arguments):
+        program = make(call, arguments)
+        needed = needs[call.function.__name__]
+
+        def run(*arguments):
+            with lock:
+                running.append(needed)
+                together.add(tuple(sorted(running)))
+            time.sleep(0.02)
+            result = program.run(*arguments)
+            with lock:
+                running.remove(needed)
+            return result
+
+        return program._replace(run=run, bytes_needed=needed)
+
+    def quadrupled(model, ids, params, source):
+        return 4 * source
+
+    monkeypatch.setattr(compiled, "_compile", made_slow)
+    monkeypatch.setattr(parallel, "num_programs", lambda: 3)
+    monkeypatch.setattr(parallel, "memory_available", lambda: 100 - sum(running))
+    calls = [Call(f, (SOURCE,)) for f in (doubled, tripled, tripled, tripled, doubled) * 3]
+    found = list(compiled.run({}, calls))
+    assert [rows[0, 1] for rows in found] == [2, 3, 3, 3, 2] * 3
+    assert together <= {(90,), (45,), (45, 45)}
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"quadrupled of 16 rows of 3 source pieces needs"):
+            list(compiled.run({}, [Call(quadrupled, (SOURCE,))]))
+    assert [name for name, _ in compiled.shapes] == ["doubled", "tripled", "quadrupled"]

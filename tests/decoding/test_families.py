@@ -71,19 +71,21 @@ OPTIONS = {
     "greedy": {"beam_size": 1},
     "beam": {"n_best": 3},
     "samples": {"samples": 2},
-    "required": {"required": [["casa"]] * 2 * len(SENTENCES), "max_length_extra": 9},
+    "required": {"required": ["casa"], "max_length_extra": 9},
 }
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
 def test_company_and_order_change_no_bit(recurrent, options):
-    together = recurrent.translate(SENTENCES * 2, **options)
+    options = {**options}
+    required = options.pop("required", ())
+    sentences = [nmt.Sentence(sentence, required=required) for sentence in SENTENCES]
+    together = recurrent.translate(sentences * 2, **options)
     assert len({t.text for t in together}) > 2
-    for number, sentence in enumerate(SENTENCES):
-        own = {**options, "required": [["casa"]]} if "required" in options else options
-        (alone,) = recurrent.translate([sentence], **own)
-        assert alone == together[number] == together[number + len(SENTENCES)]
-    assert recurrent.translate((SENTENCES * 2)[::-1], **options) == together[::-1]
+    for number, sentence in enumerate(sentences):
+        (alone,) = recurrent.translate([sentence], **options)
+        assert alone == together[number] == together[number + len(sentences)]
+    assert recurrent.translate((sentences * 2)[::-1], **options) == together[::-1]
 
 
 def test_scores_are_those_of_teacher_forcing_in_every_shape(recurrent):

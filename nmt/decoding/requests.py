@@ -1,0 +1,175 @@
+"""What is asked of a translator, as ids, and refused where no shape has room for it."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from nmt.config import EXTRA_TARGET_LENGTH, DecodingConfig, SearchOptions
+from nmt.data.tokenizer import Tokenizer
+from nmt.decoding import buckets
+from nmt.decoding.buckets import MAX_PHRASE_LENGTH, MAX_PHRASES, Request
+from nmt.decoding.translation import split_line
+
+
+class Sentence(NamedTuple):
+    """A sentence, or a line, and what is asked of its translation."""
+
+    text: str
+    prefix: str = ""  # how it has to begin
+    forbidden: Sequence[str] = ()  # phrases that it may not contain, as the vocabulary cuts them
+    required: Sequence[str] = ()  # phrases that it must contain; a wider beam finds better ways
+
+
+def of_sentences(
+    sentences: Sequence[Sentence],
+    tokenizer: Tokenizer,
+    decoding: DecodingConfig,
+    options: SearchOptions,
+) -> list[Request]:
+    """Encodes sentences and what is asked of their translations.
+
+    Raises:
+      ValueError: what is asked is not as it should be, or no shape has room for it.
+    """
+    requests = []
+    sources = tokenizer.encode_source([sentence.text for sentence in sentences])
+    for number, (sentence, ids) in enumerate(zip(sentences, sources, strict=True)):
+        try:
+            requests.append(_of_sentence(sentence, ids, tokenizer, decoding, options))
+        except ValueError as error:
+            raise ValueError(f"sentence {number}: {error}") from None
+    return requests
+
+
+def of_pairs(
+    pairs: Sequence[tuple[str, str]], tokenizer: Tokenizer, decoding: DecodingConfig
+) -> list[Request]:
+    """Encodes pairs, of which the whole target is prescribed.
+
+    Raises:
+      ValueError: one has more pieces than fit.
+    """
+    sources, targets = zip(*pairs, strict=True) if pairs else ((), ())
+    encoded = tokenizer.encode_source(sources), tokenizer.encode_target(targets)
+    requests = []
+    for number, (source, target) in enumerate(zip(*encoded, strict=True)):
+        try:
+            requests.append(_of_pair(source, target, decoding))
+        except ValueError as error:
+            raise ValueError(f"pair {number}: {error}") from None
+    return requests
+
+
+def check_sentence(
+    sentence: Sentence, tokenizer: Tokenizer, decoding: DecodingConfig, options: SearchOptions
+) -> None:
+    """Raises the ValueError that `of_sentences` would."""
+    (ids,) = tokenizer.encode_source([sentence.text])
+    _of_sentence(sentence, ids, tokenizer, decoding, options)
+
+
+def check_pair(source: str, target: str, tokenizer: Tokenizer, decoding: DecodingConfig) -> None:
+    """Raises the ValueError that `of_pairs` would."""
+    encoded = tokenizer.encode_source([source]), tokenizer.encode_target([target])
+    _of_pair(encoded[0][0], encoded[1][0], decoding)
+
+
+def parts_that_fit(
+    lines: Sequence[Sentence],
+    tokenizer: Tokenizer,
+    decoding: DecodingConfig,
+    options: SearchOptions,
+) -> list[list[Sentence]]:
+    """Splits lines that are too long.
+
+    Prefix and required phrases are asked of the first part, what is forbidden of each.
+    """
+
+    def fit(ids: list[int]) -> bool:
+        request = Request(ids, max_length=max_length(ids, options))
+        return buckets.bucket(request, decoding, options) <= decoding.max_source_length
+
+    def fits(text: str) -> bool:
+        return fit(tokenizer.encode_source([text])[0])
+
+    def parts(line: Sentence, ids: list[int]) -> list[Sentence]:
+        if fit(ids):
+            return [line]
+        first, *others = split_line(line.text, fits)
+        return [line._replace(text=first)] + [
+            Sentence(text, forbidden=line.forbidden) for text in others
+        ]
+
+    encoded = tokenizer.encode_source([line.text for line in lines])
+    return [parts(line, ids) for line, ids in zip(lines, encoded, strict=True)]
+
+
+def max_length(ids: list[int], options: SearchOptions) -> int:
+    """Computes the most pieces of a translation, in float32 as the compiled search does."""
+    share = np.float32(options.max_length_factor) * np.float32(len(ids))
+    return int(share) + options.max_length_extra
+
+
+def _of_sentence(
+    sentence: Sentence,
+    ids: list[int],
+    tokenizer: Tokenizer,
+    decoding: DecodingConfig,
+    options: SearchOptions,
+) -> Request:
+    for name in ("forbidden", "required"):
+        if isinstance(getattr(sentence, name), str):
+            raise ValueError(f"{name} is one string; expected a sequence of phrases")
+    if sentence.required and options.samples:
+        raise ValueError("samples cannot be made to contain phrases; leave out `required`")
+    request = Request(
+        ids,
+        _pieces(sentence.prefix, tokenizer) if sentence.prefix else (),
+        tuple(_pieces(phrase, tokenizer) for phrase in sentence.forbidden),
+        tuple(_pieces(phrase, tokenizer) for phrase in sentence.required),
+        max_length(ids, options),
+    )
+    _expect_room(request, decoding, options)
+    return request
+
+
+def _pieces(text: str, tokenizer: Tokenizer) -> tuple[int, ...]:
+    return tuple(tokenizer.encode_target([text])[0][:-1])
+
+
+def _of_pair(source: list[int], target: list[int], decoding: DecodingConfig) -> Request:
+    longest = decoding.max_source_length
+    sides = ("source", source, longest), ("target", target, longest + EXTRA_TARGET_LENGTH)
+    for name, ids, most in sides:
+        if len(ids) > most:
+            raise ValueError(f"the {name} has {len(ids)} pieces, more than {most}")
+    return Request(source, prefix=target)
+
+
+def _expect_room(request: Request, decoding: DecodingConfig, options: SearchOptions) -> None:
+    """Refuses what no shape holds, and what no translation can hold."""
+    longest = decoding.max_source_length
+    if len(request.source) > longest:
+        raise ValueError(
+            f"{len(request.source)} pieces, more than decoding.max_source_length {longest}; split "
+            "it (`translate_lines` does)"
+        )
+    if buckets.bucket(request, decoding, options) > longest:
+        raise ValueError(
+            f"its translation may have {request.max_length} pieces, more than "
+            f"decoding.max_source_length {longest} and {EXTRA_TARGET_LENGTH}; lower "
+            "max_length_factor or max_length_extra"
+        )
+    asked = len(request.prefix) + sum(map(len, request.required))
+    if asked >= request.max_length:
+        raise ValueError(
+            f"its translation must have {asked} pieces and an end; expected at most "
+            f"{request.max_length}"
+        )
+    phrases = request.forbidden + request.required
+    if len(phrases) > MAX_PHRASES or any(len(p) > MAX_PHRASE_LENGTH for p in phrases):
+        raise ValueError(
+            f"{len(phrases)} phrases of up to {max(map(len, phrases))} pieces; expected at most "
+            f"{MAX_PHRASES} of {MAX_PHRASE_LENGTH}"
+        )
