@@ -57,7 +57,7 @@ class Compiled:
         self._compiling = threading.Lock()
         self._changed = threading.Condition()  # of the two below
         self._running: list[int] = []  # bytes that each needs
-        self._available = math.inf  # bytes there were when nothing ran
+        self._available = 0.0  # bytes there were when nothing ran
 
     def run(self, params: Params, calls: Iterable[Call]) -> Iterator[Any]:
         """Yields what each call gives, as NumPy arrays, in their order.
@@ -104,7 +104,8 @@ class Compiled:
                     self._programs[key] = self._compile(call, arguments)
         program = self._programs[key]
         with self._changed:
-            self._look()
+            if program.bytes_needed > self._available:  # of then
+                self._look()
             if program.bytes_needed > self._available:
                 rows_that_fit = int(program.num_rows * self._available) // program.bytes_needed
                 raise InputError(
