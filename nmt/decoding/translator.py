@@ -62,7 +62,7 @@ class Translator:
       config: of the experiment; `config.decoding` holds the defaults.
       aligner: which attention says what words are aligned; None in a model without.
       compiled: what has been compiled so far: the function of `nmt.decoding.decoder`, and the shape
-        of its source on a device.
+        of its source, as `shapes` gives it.
     """
 
     def __init__(
