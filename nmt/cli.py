@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -116,7 +116,9 @@ def translate(
                 sampled = options.samples > 0
                 translation = minimum_bayes_risk(translation, mbr, sampled=sampled)
             write(translation.text if format == "text" else as_json(translation))
-    say(f"translated {number:,} lines; compiled: {counts(name for name, _ in translator.compiled)}")
+    counts = Counter(name for name, _ in translator.compiled)
+    compiled = ", ".join(f"{count} {name}" for name, count in counts.items())
+    say(f"translated {number:,} lines; compiled: {compiled}")
     if num_overlong:
         done = "split" if overlong == "split" else "cut"
         longest = translator.config.decoding.max_source_length
@@ -381,11 +383,6 @@ def mistakes() -> Iterator[None]:
         raise InputError(str(error)) from None
 
 
-def counts(names: Iterable[str]) -> str:
-    """Says how often each name occurs."""
-    return ", ".join(f"{number} {name}" for name, number in Counter(names).items())
-
-
 def read_sentence(line: str) -> Sentence:
     """Reads a sentence, and what is asked of its translation, from a JSON object."""
     try:
@@ -559,5 +556,8 @@ def main() -> int:
         )
     )
     if status == INTERRUPTED:  # what is being computed cannot be stopped; nobody waits for it
+        if sys.stdout is not None:
+            with suppress(OSError):
+                sys.stdout.flush()  # what was printed is not lost
         os._exit(status)
     return status

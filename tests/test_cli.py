@@ -19,6 +19,7 @@ import pytest
 
 import nmt
 from nmt import cli, parallel
+from nmt.config import InputError
 from nmt.decoding.translation import Translation
 
 COMMAND = [sys.executable, "-m", "nmt"]
@@ -419,6 +420,17 @@ def test_a_pair_that_is_too_long_is_named(subcommand, run, command):
         (message,) = mistakes(result)
         assert message.startswith(f"error: standard input, line 2: the {name} has ")
         assert result.out.count(b"\n") == 1
+
+
+def test_what_was_read_before_an_error_is_not_lost():
+    def lines(error: Exception) -> Iterator[str]:
+        yield "Maria!"
+        raise error
+
+    for error in (InputError("not UTF-8"), OSError(5, "Input/output error")):
+        errors: list[Exception] = []
+        assert list(cli.until_error(lines(error), errors)) == ["Maria!"]
+        assert errors == [error]
 
 
 def test_a_full_disk_is_one_line(run, command):

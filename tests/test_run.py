@@ -249,7 +249,7 @@ def train_twice(config: Config, workdir: Path, at: int) -> None:
     train(config, workdir)
 
 
-@pytest.mark.parametrize("at", [3, 7])
+@pytest.mark.parametrize("at", [3, 7, 11])
 def test_an_interrupted_run_ends_as_one_left_alone(at, run, tmp_path):
     train_twice(CONFIG, tmp_path, at)
     assert list(differences(run, tmp_path)) == []
@@ -298,7 +298,7 @@ def test_a_recurrent_model_trains_in_buckets(tmp_path, monkeypatch, capsys, capl
         re.match(r"Compiling jit\(_fun\) .*? types \(ShapedArray\(int32\[\]\)", m)
         for m in caplog.messages
     ]
-    assert len(list(filter(None, compiled))) == len(met) > 1
+    assert len(list(filter(None, compiled))) == len(met) > 2
     train_twice(config, tmp_path / "interrupted", at=7)
     assert list(differences(tmp_path / "alone", tmp_path / "interrupted")) == []
 

@@ -381,7 +381,7 @@ class Translator:
         given = self.tokenizer, self.config.decoding, choice
         number, why = 0, ""
         while not why and (chunk := list(islice(lines, lines_at_once))):
-            used, whole = [], []
+            kept: list[tuple[list[Sentence], bool]] = []  # parts of a line; whether it was too long
             for own in parts_that_fit(_as_sentences(chunk), *given):
                 if overlong == "error" and len(own) > 1:
                     most = self.config.decoding.max_source_length
@@ -393,14 +393,14 @@ class Translator:
                         why = str(error)
                 if why:  # what comes before is translated first
                     break
-                whole.append(len(own) == 1)
-                used.append(own[:1] if overlong == "truncate" else own)
-            translations = iter(self.translate(list(chain.from_iterable(used)), **options))
-            for own, is_whole in zip(used, whole, strict=True):
+                kept.append((own[:1] if overlong == "truncate" else own, len(own) > 1))
+            sentences = [part for own, _ in kept for part in own]
+            translations = iter(self.translate(sentences, **options))
+            for own, was_long in kept:
                 texts = [part.text for part in own]
                 translation = joined(texts, list(islice(translations, len(own))))
-                yield translation._replace(overlong=not is_whole)
-            number += len(used)
+                yield translation._replace(overlong=was_long)
+            number += len(kept)
         if why:
             raise ValueError(f"line {number + 1}: {why}")
 

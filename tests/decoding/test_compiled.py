@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
@@ -10,7 +11,7 @@ import pytest
 
 from nmt import parallel
 from nmt.config import InputError, TransformerConfig
-from nmt.decoding.compiled import Call, Compiled, Program
+from nmt.decoding.compiled import MOST_RESULTS, Call, Compiled, Program
 from nmt.decoding.decoder import Ids
 from nmt.models.seq2seq import build
 
@@ -19,16 +20,20 @@ def made() -> Compiled:
     return Compiled(build(TransformerConfig(), (9, 9), shared=True), Ids(0, 1, 2))
 
 
-def runs(monkeypatch, run, num_programs: int, room: int, numbers: int = 6) -> list[int]:
-    """Runs what gives a number for a number, for several of them; a `room` have room at once."""
+def begun(monkeypatch, run, num_programs: int, calls, room: int = 100) -> Iterator[np.ndarray]:
+    """Begins to run what gives a number for a number; a `room` have room at once."""
     monkeypatch.setattr(parallel, "num_programs", lambda: num_programs)
     monkeypatch.setattr(parallel, "split_local", lambda rows: rows)
     monkeypatch.setattr(parallel, "memory_available", lambda: 10 * room)
     compiled = made()
     program = Program(lambda params, rows, values: np.full((1, 1), run(*rows)), "", 1, 10)
     monkeypatch.setattr(compiled, "compile", lambda params, call: program)
-    found = compiled.run(None, [Call(run, (number,)) for number in range(numbers)])
-    return [int(rows[0]) for rows in found]
+    return compiled.run(None, calls)
+
+
+def runs(monkeypatch, run, num_programs: int, room: int, numbers: int = 6) -> list[int]:
+    calls = [Call(run, (number,)) for number in range(numbers)]
+    return [int(rows[0]) for rows in begun(monkeypatch, run, num_programs, calls, room)]
 
 
 def test_as_many_run_beside_each_other_as_may(monkeypatch):
@@ -68,29 +73,46 @@ def test_what_comes_first_is_given_first_and_holds_up_nothing(monkeypatch):
     assert runs(monkeypatch, run, 2, 2) == list(range(6))
 
 
+def test_results_that_wait_for_a_slow_one_are_few(monkeypatch):
+    taken, when_first_ended = [], []
+    full = threading.Semaphore(0)
+
+    def run(number: int) -> int:
+        if number:
+            full.release()
+        else:
+            assert all(full.acquire(timeout=60) for _ in range(MOST_RESULTS))
+            time.sleep(0.1)  # for more to be taken, were there no limit
+            when_first_ended.append(len(taken))
+        return number
+
+    def calls():
+        for number in range(3 * MOST_RESULTS):
+            taken.append(number)
+            yield Call(run, (number,))
+
+    assert [int(rows[0]) for rows in begun(monkeypatch, run, 2, calls())] == taken
+    assert when_first_ended == [MOST_RESULTS + 1]
+
+
 def test_what_one_raises_is_raised(monkeypatch):
     with pytest.raises(ZeroDivisionError):
         runs(monkeypatch, lambda number: 1 // number, 2, 2)
 
 
 def test_whoever_stops_reading_does_not_wait(monkeypatch):
-    begun, goes_on, ended = threading.Semaphore(0), threading.Event(), []
+    started, goes_on, ended = threading.Semaphore(0), threading.Event(), []
 
     def run(number: int) -> int:
         if number:
-            begun.release()
-            assert goes_on.wait(timeout=60)
+            started.release()
+            goes_on.wait(timeout=10)
             ended.append(number)
         else:
-            assert all(begun.acquire(timeout=60) for _ in range(2))
+            assert all(started.acquire(timeout=60) for _ in range(2))
         return number
 
-    monkeypatch.setattr(parallel, "num_programs", lambda: 3)
-    monkeypatch.setattr(parallel, "split_local", lambda rows: rows)
-    compiled = made()
-    program = Program(lambda params, rows, values: np.full((1, 1), run(*rows)), "", 1, 10)
-    monkeypatch.setattr(compiled, "compile", lambda params, call: program)
-    found = compiled.run(None, [Call(run, (number,)) for number in range(9)])
+    found = begun(monkeypatch, run, 3, [Call(run, (number,)) for number in range(9)])
     assert next(found) == 0
     found.close()
     assert not ended
