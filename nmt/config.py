@@ -479,7 +479,7 @@ class SearchOptions(_Group, group="options"):
         self._expect(self.samples == 0 or self.n_best == 1, "n_best", "1 with samples")
         for name in ("n_best", "max_length_extra", "no_repeat_ngram", "top_k", "seed"):
             value = getattr(self, name)
-            self._expect(value is None or 0 <= value < 2**31, name, "a number below 2^31")
+            self._expect(value is None or 0 <= value < 2**31, name, "0 or more, less than 2^31")
 
 
 @dataclass(frozen=True)

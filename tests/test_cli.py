@@ -237,7 +237,7 @@ def test_a_mistake_writes_over_nothing(run, tmp_path, command):
         (("--alignments", output), f"--alignments and --output are both {output}: it would be"),
         (("--alignments", tmp_path / "no" / "file"), "no/file: No such file or directory"),
         (("--max-length-extra", 1000), "a translation of one piece may have 1001, more than 114"),
-        (("--seed", 2**31), f"options.seed is {2**31}; expected a number below 2^31"),
+        (("--seed", 2**31), f"options.seed is {2**31}; expected 0 or more, less than 2^31"),
         (("--checkpoint", 7), "no checkpoint 7; there are [12]"),
     ):
         result = command("translate", "--workdir", run, "--output", output, *arguments)

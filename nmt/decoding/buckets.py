@@ -88,7 +88,6 @@ def batches(
         at_once, devices = _num_rows(length, decoding, options), parallel.num_local_devices()
         num_rows = queue * at_once
         order = np.arange(num_rows).reshape(devices, -1).T.ravel().tolist()
-        widths = ((length + EXTRA_TARGET_LENGTH,), *[(MAX_PHRASES, MAX_PHRASE_LENGTH)] * 2)
         # Where some have to wait for others, all programs that run beside each other take a part.
         parts = max(
             math.ceil(len(numbers) / num_rows),
@@ -96,19 +95,32 @@ def batches(
         )
         for part in range(parts):
             rows = list(zip(order, numbers[part::parts], strict=False))
-            source = np.full((num_rows, length), pad_id, np.int32)
-            told = [np.full((num_rows, *width), NO_PIECE, np.int32) for width in widths]
-            for row, number in rows:
-                request = requests[number]
-                source[row, : len(request.source)] = request.source
-                told[0][row, : len(request.prefix)] = request.prefix
-                for array, phrases in zip(
-                    told[1:], (request.forbidden, request.required), strict=True
-                ):
-                    for place, phrase in enumerate(phrases):
-                        array[row, place, : len(phrase)] = phrase
-            given: list[Any] = [x if ask else None for x, ask in zip(told, asks, strict=True)]
-            yield Batch(rows, source, Phrases(*given), at_once // devices)
+            source, phrases = _arrays(requests, rows, (num_rows, length), asks, pad_id)
+            yield Batch(rows, source, phrases, at_once // devices)
+
+
+def _arrays(
+    requests: Sequence[Request],
+    rows: list[tuple[int, int]],
+    shape: tuple[int, int],
+    asks: Sequence[int],
+    pad_id: int,
+) -> tuple[Int[np.ndarray, "B S"], Phrases]:
+    """Writes sentences, and of prefix, forbidden and required phrases what is asked, into rows."""
+    num_rows, length = shape
+    phrases = num_rows, MAX_PHRASES, MAX_PHRASE_LENGTH
+    source = np.full(shape, pad_id, np.int32)
+    prefix = np.full((num_rows, length + EXTRA_TARGET_LENGTH), NO_PIECE, np.int32)
+    forbidden, required = (np.full(phrases, NO_PIECE, np.int32) for _ in range(2))
+    for row, number in rows:
+        request = requests[number]
+        source[row, : len(request.source)] = request.source
+        prefix[row, : len(request.prefix)] = request.prefix
+        for array, own in (forbidden, request.forbidden), (required, request.required):
+            for place, phrase in enumerate(own):
+                array[row, place, : len(phrase)] = phrase
+    told: list[Any] = [prefix, forbidden, required]
+    return source, Phrases(*[x if ask else None for x, ask in zip(told, asks, strict=True)])
 
 
 def _bucket(length: int, decoding: DecodingConfig) -> int:

@@ -106,38 +106,45 @@ def required_phrases(phrases: Int[Array, "Q P L"], eos_id: int) -> tuple[Rule, S
     ) -> Selected:
         own, lengths = told(progress)
         batch, beam_size, vocab_size = logits.shape
-        _, best = top_k_sums(logits, offsets, beam_size)
         whole, ends = found(progress)
         counts = jnp.arange(own.shape[-1])
+        _, best = top_k_sums(logits, offsets, beam_size)
         longest = jnp.where(ends, counts, 0).max(-1, keepdims=True)
         wanted = jnp.where(counts == longest, own[:, None], 0).sum(-1)
         onward = jnp.arange(beam_size)[:, None] * vocab_size + jnp.maximum(wanted, 0)
         index = jnp.concatenate([best, onward.reshape(batch, -1)], axis=1)
         offered = jnp.concatenate([jnp.ones_like(best, bool), ~whole.reshape(batch, -1)], axis=1)
+        offered = offered & ~_came_before(index, offered)
         parents, token = index // vocab_size, index % vocab_size
-        values = jnp.take_along_axis(logits.reshape(batch, -1), index, axis=1)
-        values = values + jnp.take_along_axis(offsets, parents, axis=1)
-        values = jnp.where(offered, values, NEVER)
-        # Each continuation counts once, where it comes first.
-        before = jnp.tri(index.shape[1], k=-1, dtype=bool) & offered[:, None]
-        twice = ((index[:, :, None] == index[:, None]) & before).any(-1)
-        values = jnp.where(twice, NEVER, values)
+        sums = jnp.take_along_axis(logits.reshape(batch, -1), index, axis=1)
+        sums = sums + jnp.take_along_axis(offsets, parents, axis=1)
+        sums = jnp.where(offered, sums, NEVER)
 
         whole, ends = (jax.vmap(lambda x, p: x[p])(x, parents) for x in (whole, ends))
         goes_on = ends & (own[:, None] == token[..., None, None])
         held = jnp.where(goes_on, counts + 1, 0).max(-1)
         group = jnp.where(whole, lengths, held).sum(-1)
-        better = (values[:, None] > values[:, :, None]) | (
-            (values[:, None] == values[:, :, None]) & jnp.tri(index.shape[1], k=-1, dtype=bool)
+        order = jnp.lexsort((-group, _rank(sums, group), sums == NEVER))[:, :beam_size]
+        sums, parents, token = (
+            jnp.take_along_axis(x, order, axis=1) for x in (sums, parents, token)
         )
-        rank = (better & (group[:, None] == group[:, :, None])).sum(-1)
-        order = jnp.lexsort((-group, rank, values == NEVER))[:, :beam_size]
-        values, parents, token = (
-            jnp.take_along_axis(x, order, axis=1) for x in (values, parents, token)
-        )
-        return values, parents, token
+        return sums, parents, token
 
     return rule, select
+
+
+def _came_before(index: Int[Array, "B C"], offered: Bool[Array, "B C"]) -> Bool[Array, "B C"]:
+    """Tells which continuations are the same as one that is offered before them."""
+    before = jnp.tri(index.shape[1], k=-1, dtype=bool) & offered[:, None]
+    return ((index[:, :, None] == index[:, None]) & before).any(-1)
+
+
+def _rank(sums: Float[Array, "B C"], group: Int[Array, "B C"]) -> Int[Array, "B C"]:
+    """Counts how many of its own group come before each: larger sums, of equals the first."""
+    earlier = jnp.tri(sums.shape[1], k=-1, dtype=bool)
+    mine, others = sums[:, :, None], sums[:, None]
+    before = (others > mine) | ((others == mine) & earlier)
+    return (before & (group[:, :, None] == group[:, None])).sum(-1)
 
 
 def _steps(progress: Progress) -> Int[Array, "B 1 1"]:

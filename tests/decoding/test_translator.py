@@ -308,7 +308,7 @@ def test_lines_are_read_as_they_are_needed():
         ({"top_p": 0.0}, "options.top_p is 0.0"),
         ({"temperature": 0.0}, "options.temperature is 0.0"),
         ({"min_length": 50}, "options.min_length is 50"),
-        ({"seed": 2**31}, "options.seed is 2147483648; expected a number below"),
+        ({"seed": 2**31}, "options.seed is 2147483648; expected 0 or more, less"),
         ({"samples": -1}, "options.samples is -1"),
         ({"samples": 10_001}, "options.samples is 10001; expected at most 10,000"),
         ({"samples": 3, "n_best": 2}, "options.n_best is 2; expected 1 with samples"),
