@@ -7,16 +7,20 @@ The base Transformer and RNNsearch-50, with a vocabulary of 32,000 and random we
 every hypothesis runs to 32 pieces; and the trained model of a run's folder, if given. CTranslate2
 knows no recurrent models: of these nmt alone is measured. Each contender is a process of its own,
 so that memory is its own and no thread pool is in another's way. They take turns: ratios compare
-times of the same round.
+times of the same round, and the limit is what the machine did in that round: the time of the
+products of matrices alone, were all as fast as NumPy's of large ones, or of reading the weights for
+each step, whichever is longer.
 """
 
 import dataclasses
 import json
 import multiprocessing
+import os
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -80,6 +84,21 @@ CASES = [Case("base", n, k) for n, k in ((32, 4), (128, 4), (32, 1), (128, 1), (
 CASES += [Case("rnnsearch", n, k) for n, k in ((128, 4), (128, 1), (1, 4))]
 
 
+class Sizes(NamedTuple):
+    """What a Transformer computes with."""
+
+    config: TransformerConfig
+    vocab_size: int
+    num_pieces: list[int]  # of each source
+
+
+class Hardware(NamedTuple):
+    """What the machine reaches at the moment."""
+
+    flops: float  # a second, in a product of large float32 matrices
+    bandwidth: float  # bytes a second that all cores read from memory
+
+
 class Answer(NamedTuple):
     """What a contender did."""
 
@@ -99,18 +118,27 @@ def main(options: Options) -> None:
         if options.workdir:
             cases += [Case("own", options.num_lines, k) for k in (4, 1)] + [Case("own", 1, 4)]
         answers: dict[Case, dict[str, list[Answer]]] = {}
+        limits: dict[Case, list[Hardware]] = {}
         for case in cases:
             able = [name for name in names if name.startswith("nmt") or case.model in known]
             for name in able:
                 ask(contenders[name], case)
-            rounds = [
-                {name: ask(contenders[name], case) for name in able} for _ in range(options.rounds)
-            ]
-            answers[case] = {name: [r[name] for r in rounds] for name in able}
-            for line in table(case, answers[case]):
+            answers[case], limits[case] = {name: [] for name in able}, []
+            for _ in range(options.rounds):
+                limits[case].append(measure_hardware())
+                for name in able:
+                    answers[case][name].append(ask(contenders[name], case))
+            for line in table(case, answers[case], known.get(case.model), limits[case]):
                 print(line, flush=True)
         for connection in contenders.values():
             connection.send(None)
+    found = [hardware for of_case in limits.values() for hardware in of_case]
+    flops, bandwidth = (sorted(x) for x in zip(*found, strict=True))
+    print(
+        f"products of matrices: {median(flops) / 1e9:,.0f} ({flops[0] / 1e9:,.0f}-"
+        f"{flops[-1] / 1e9:,.0f}) GFLOP/s; memory: {median(bandwidth) / 1e9:,.0f} "
+        f"({bandwidth[0] / 1e9:,.0f}-{bandwidth[-1] / 1e9:,.0f}) GB/s"
+    )
     print(machine())
     if options.json:
         report = [
@@ -121,20 +149,28 @@ def main(options: Options) -> None:
         options.json.write_text(json.dumps({"machine": machine(), "results": report}, indent=1))
 
 
-def write_models(options: Options, folder: Path) -> set[str]:
-    """Writes what CTranslate2 reads; returns the models that it knows of."""
+def write_models(options: Options, folder: Path) -> dict[str, Sizes]:
+    """Writes what CTranslate2 reads; returns the sizes of the models that it knows of."""
     tokens = [str(n) for n in range(VOCAB_SIZE)]
     tokens[PAD], tokens[BOS], tokens[EOS], tokens[3] = "<pad>", "<s>", "</s>", "<unk>"
     convert(MODELS["base"], jax.device_get(random_model("base")[1]), tokens, folder / "base")
+    known = {"base": Sizes(TransformerConfig(), VOCAB_SIZE, [LENGTH] * 128)}
     if options.workdir:
         translator = nmt.load(options.workdir)
         if not isinstance(translator.config.model, TransformerConfig):
-            return {"base"}
+            return known
         size = translator.tokenizer.vocab_sizes[0]
         tokens = translator.tokenizer.source.id_to_piece(list(range(size)))
         params = jax.device_get(translator.params)
         convert(translator.config.model, params, tokens, folder / "own")
-    return {"base", "own"}
+        encoded = translator.tokenizer.encode_source(read_lines(options))
+        known["own"] = Sizes(translator.config.model, size, [len(ids) for ids in encoded])
+    return known
+
+
+def read_lines(options: Options) -> list[str]:
+    """Reads the sentences for a run's own model."""
+    return options.lines.read_text().splitlines()[: options.num_lines] if options.lines else []
 
 
 def random_model(name: str) -> tuple[Any, Any]:
@@ -159,7 +195,7 @@ def ask(connection: Connection, case: Case) -> Answer:
 
 def serve(connection: Connection, name: str, options: Options, folder: Path) -> None:
     """Answers until nothing is asked."""
-    lines = options.lines.read_text().splitlines() if options.lines else []
+    lines = read_lines(options)
     sources = np.random.default_rng(0).integers(4, VOCAB_SIZE, (128, LENGTH))
     who, precision = name.split()
     make = nmt_decoder if who == "nmt" else partial(ct2_decoder, folder)
@@ -169,6 +205,43 @@ def serve(connection: Connection, name: str, options: Options, folder: Path) -> 
         outputs = decode(case)
         seconds = time.perf_counter() - begin
         connection.send(Answer(seconds, sum(map(len, outputs)), outputs, peak_megabytes()))
+
+
+def measure_hardware(times: int = 3) -> Hardware:
+    """Multiplies large matrices and reads a large array, the best of some times."""
+    square = np.ones((2048, 2048), np.float32)
+    cores = len(os.sched_getaffinity(0))
+    parts = np.array_split(np.ones(1 << 27, np.float32), cores)
+
+    def best(function: Callable[[], Any]) -> float:
+        seconds = []
+        for _ in range(times):
+            begin = time.perf_counter()
+            function()
+            seconds.append(time.perf_counter() - begin)
+        return min(seconds)
+
+    with ThreadPoolExecutor(cores) as pool:
+        read = best(lambda: list(pool.map(np.max, parts)))
+    return Hardware(
+        2 * len(square) ** 3 / best(lambda: square @ square), sum(p.nbytes for p in parts) / read
+    )
+
+
+def least_seconds(case: Case, sizes: Sizes, num_tokens: int, hardware: Hardware) -> float:
+    """Computes how long the products of matrices take at least, or the reading of their weights.
+
+    Attention's own products and all that is no product are left out, and hypotheses that go on for
+    longer than the best.
+    """
+    emb, mlp = sizes.config.emb_dim, sizes.config.mlp_dim
+    # For each source piece the encoder's and cross-attention's keys and values; for each piece of a
+    # hypothesis the decoder's others, as many; and its logits.
+    layers, logits = sizes.config.num_layers * (6 * emb**2 + 2 * emb * mlp), emb * sizes.vocab_size
+    num_source = sum(sizes.num_pieces[: case.num_sentences])
+    flops = 2 * (num_source * layers + case.beam_size * num_tokens * (layers + logits))
+    read = 4 * (layers + logits) * num_tokens / case.num_sentences
+    return max(flops / hardware.flops, read / hardware.bandwidth)
 
 
 def peak_megabytes() -> float:
@@ -240,7 +313,12 @@ def ct2_decoder(
     return decode
 
 
-def table(case: Case, answers: dict[str, list[Answer]]) -> Iterator[str]:
+def table(
+    case: Case,
+    answers: dict[str, list[Answer]],
+    sizes: Sizes | None,
+    limits: Sequence[Hardware],
+) -> Iterator[str]:
     """Yields a line a contender; ratios are to CTranslate2's in the same precision."""
     yield f"{case.model}, {case.num_sentences} sentences, beam {case.beam_size}"
     ours = answers["nmt float32"][0]
@@ -254,10 +332,15 @@ def table(case: Case, answers: dict[str, list[Answer]]) -> Iterator[str]:
         same = sum(x[:last] == y[:last] for x, y in pairs)
         ratio = f"{median(ratios):5.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
         ratio = ratio if who == "nmt" and peer is not found else ""
+        share = ""
+        if sizes and precision == "float32":
+            least = (least_seconds(case, sizes, found[0].num_tokens, x) for x in limits)
+            shares = (x / a.seconds for x, a in zip(least, found, strict=True))
+            share = f"{median(shares):.0%} of the limit"
         yield (
             f"  {name:20} {median(map(speed, found)):8,.0f} tokens/s "
             f"{median(a.seconds for a in found) * 1e3:8,.0f} ms "
-            f"{ratio:18} {found[-1].megabytes:6,.0f} MB "
+            f"{ratio:18} {share:16} {found[-1].megabytes:6,.0f} MB "
             f"{same:5} outputs as nmt float32"
         )
 
