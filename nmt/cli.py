@@ -1,11 +1,14 @@
 """The `nmt` command: one function a subcommand."""
 
+import _thread
 import dataclasses
 import json
 import logging
 import math
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -98,9 +101,13 @@ def translate(
         raise InputError("a line of text holds one translation; give --format json, or --mbr")
     shapes = translator.shapes(**search)
     what = "search and cross_attention" if alignments else "search"
-    say(f"compiles at most {len(shapes)} shapes of {what}: {shapes} (rows, source pieces)")
-    translator.check_memory(alignments=alignments is not None, **search)
-    number = num_overlong = first = 0
+    asked = input_format == "json"
+    kinds = "; each once more for prefixes and forbidden phrases, and for required ones" * asked
+    say(f"compiles at most {len(shapes)} shapes of {what}: {shapes} (rows, source pieces){kinds}")
+    translator.check_memory(alignments=alignments is not None, phrases=asked, **search)
+    number = 0
+    counts: Counter[str] = Counter()
+    first: dict[str, int] = {}  # line of each
     with ExitStack() as stack:
         # In this order: what cannot be opened must not cost the file that can.
         write_links = alignments and stack.enter_context(written(alignments))
@@ -108,23 +115,31 @@ def translate(
         lines, write = stack.enter_context(opened(input, output, parse))
         translations = translator.translate_lines(lines, **how)
         for number, translation in enumerate(progress_bar(translations, "translate"), 1):
-            if translation.overlong:
-                num_overlong, first = num_overlong + 1, first or number
+            met = {"overlong": translation.overlong, "unmet": translation.score == -math.inf}
+            for name in filter(met.get, met):
+                counts[name] += 1
+                first.setdefault(name, number)
             if write_links:
                 write_links(pharaoh(translation.alignment))
             if mbr:
                 sampled = options.samples > 0
                 translation = minimum_bayes_risk(translation, mbr, sampled=sampled)
             write(translation.text if format == "text" else as_json(translation))
-    counts = Counter(name for name, _ in translator.compiled)
-    compiled = ", ".join(f"{count} {name}" for name, count in counts.items())
+    programs = Counter(name for name, _ in translator.compiled)
+    compiled = ", ".join(f"{count} {name}" for name, count in programs.items())
     say(f"translated {number:,} lines; compiled: {compiled}")
-    if num_overlong:
+    if counts["overlong"]:
         done = "split" if overlong == "split" else "cut"
         longest = translator.config.decoding.max_source_length
         say(
-            f"warning: {num_overlong} line(s) of more than {longest} pieces were {done}, the first "
-            f"of them line {first}"
+            f"warning: {counts['overlong']} line(s) of more pieces than fit "
+            f"(decoding.max_source_length {longest}) were {done}, the first of them line "
+            f"{first['overlong']}"
+        )
+    if counts["unmet"]:
+        say(
+            f"warning: {counts['unmet']} line(s) were left without a translation, or a part of it: "
+            f"none found is as was asked; the first of them is line {first['unmet']}"
         )
 
 
@@ -244,6 +259,7 @@ def evaluate(
     references: Path,
     hypotheses: Path | None = None,
     workdir: tuple[Path, ...] = (),
+    output: Path | None = None,
     source: Path | None = None,
     baseline: Path | None = None,
     checkpoint: Which = "best",
@@ -257,8 +273,10 @@ def evaluate(
 
     Args:
         references: File of right translations.
-        hypotheses: File of translations to measure; None translates --source with --workdir.
+        hypotheses: File of translations to measure; None translates --source with --workdir, or
+            without that reads standard input.
         workdir: Folder of a run, or of several that share a vocabulary.
+        output: File to write the measures to; None is standard output.
         source: File of sources: BLEU is measured by their length in words too.
         baseline: File of another system's translations: tests whether the two differ, by paired
             bootstrap resampling and by approximate randomisation.
@@ -270,39 +288,38 @@ def evaluate(
         format: A table, or one JSON object.
         options: How to search, if --workdir translates.
     """
-    if (hypotheses is None) == (not workdir) or (workdir and source is None):
+    if workdir and (hypotheses or source is None):
         raise InputError("give either --hypotheses, or --workdir and --source")
     if figure and source is None:
         raise InputError("--figure needs --source: BLEU is drawn by the length of the sources")
     if figure and figure.suffix not in (".png", ".pdf", ".svg"):
         raise InputError(f"--figure is {figure}; expected a name that ends in .png, .pdf or .svg")
-    if sys.stdout is None:
-        raise InputError("standard output is closed")
     given = {"references": references, "hypotheses": hypotheses, "source": source}
-    expect_distinct(given | {"baseline": baseline}, {"figure": figure})
+    expect_distinct(given | {"baseline": baseline}, {"figure": figure, "output": output})
     gold = list(read_file(references))
     systems: dict[str, list[str]] = {}
     files = {"hypotheses": hypotheses, "baseline": baseline, "source": source}
     for name, path in files.items():
-        if path:
+        if path or (name == "hypotheses" and not workdir):
             systems[name] = list(read_file(path))
             if len(systems[name]) != len(gold):
                 raise InputError(
-                    f"{path}: {len(systems[name])} lines; expected {len(gold)}, as many as "
-                    f"{references} has"
+                    f"{path or 'standard input'}: {len(systems[name])} lines; expected "
+                    f"{len(gold)}, as many as {references} has"
                 )
     if not gold:
         raise InputError(f"{references}: no lines")
-    if workdir:
-        translator = load_all(workdir, checkpoint, precision)
-        search = dataclasses.asdict(options)
-        with mistakes():
-            translations = translator.translate_lines(systems["source"], **search)
-            translator.check_memory(**search)
-            bar = progress_bar(translations, "translate", len(gold))
-            systems["hypotheses"] = [translation.text for translation in bar]
-    report = evaluation_report(systems, gold, language)
-    print(json.dumps(report, ensure_ascii=False) if format == "json" else as_table(report))
+    with written(output) as write:
+        if workdir:
+            translator = load_all(workdir, checkpoint, precision)
+            search = dataclasses.asdict(options)
+            with mistakes():
+                translations = translator.translate_lines(systems["source"], **search)
+                translator.check_memory(**search)
+                bar = progress_bar(translations, "translate", len(gold))
+                systems["hypotheses"] = [translation.text for translation in bar]
+        report = evaluation_report(systems, gold, language)
+        write(json.dumps(report, ensure_ascii=False) if format == "json" else as_table(report))
     if figure:
         from nmt.analysis import figures
 
@@ -375,12 +392,14 @@ def by_chunks(
 
 
 @contextmanager
-def mistakes() -> Iterator[None]:
+def mistakes(where: str = "") -> Iterator[None]:
     """Makes what the library refuses a mistake of the user's."""
     try:
         yield
+    except InputError:
+        raise
     except ValueError as error:
-        raise InputError(str(error)) from None
+        raise InputError(where + str(error)) from None
 
 
 def read_sentence(line: str) -> Sentence:
@@ -452,15 +471,9 @@ def opened(
 
     An error in what is read is raised at the end, when what came before has been written.
     """
-    if input is None and sys.stdin is None:
-        raise InputError("standard input is closed; give --input")
     errors: list[Exception] = []
-    with ExitStack() as stack:
-        source = stack.enter_context(input.open("rb")) if input else sys.stdin.buffer
-        write = stack.enter_context(written(output))
-        lines = read_lines(source, str(input or "standard input"), parse)
-        with mistakes():
-            yield until_error(lines, errors), write
+    with reading(input) as (source, name), written(output) as write, mistakes(f"{name}, "):
+        yield until_error(read_lines(source, name, parse), errors), write
     if errors:
         raise errors[0]
 
@@ -480,10 +493,22 @@ def written(output: Path | None) -> Iterator[Callable[[str], None]]:
         yield write
 
 
-def read_file(path: Path, parse: Callable[[str], Any] = str) -> Iterator[Any]:
-    """Reads and parses the lines of a file."""
-    with path.open("rb") as stream:
-        yield from read_lines(stream, str(path), parse)
+@contextmanager
+def reading(path: Path | None) -> Iterator[tuple[Iterable[bytes], str]]:
+    """Opens a file to read, and tells its name; None is standard input."""
+    if path is None:
+        if sys.stdin is None:
+            raise InputError("standard input is closed; give a file")
+        yield sys.stdin.buffer, "standard input"
+    else:
+        with path.open("rb") as stream:
+            yield stream, str(path)
+
+
+def read_file(path: Path | None, parse: Callable[[str], Any] = str) -> Iterator[Any]:
+    """Reads and parses the lines of a file; None is standard input."""
+    with reading(path) as (stream, name):
+        yield from read_lines(stream, name, parse)
 
 
 def read_lines(stream: Iterable[bytes], name: str, parse: Callable[[str], Any]) -> Iterator[Any]:
@@ -516,7 +541,7 @@ def run(command: Callable[[], Any]) -> int:
     """Runs a command; turns a user's mistake into one line and exit status 2."""
     for name in ("absl", "asyncio"):  # orbax warns of what is meant, and repeats its errors
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    sys.unraisablehook = lambda _: None  # so do its threads, of a file that they could not read
+    sys.unraisablehook = unraisable
     try:
         command()
         if sys.stdout is not None:
@@ -537,6 +562,22 @@ def run(command: Callable[[], Any]) -> int:
     return 0
 
 
+def unraisable(error: Any) -> None:
+    """Says nothing of what orbax's threads could not read; an interruption is not lost."""
+    if issubclass(error.exc_type, KeyboardInterrupt):  # it fell into a callback of JAX's
+        threading.Timer(0.1, _thread.interrupt_main).start()
+
+
+def end_now(*_: Any) -> None:
+    """Ends the process: what is being computed cannot be stopped, and nobody waits for it."""
+    with suppress(OSError, ValueError, RuntimeError):  # closed, or in the middle of a write
+        if sys.stdout is not None:
+            sys.stdout.flush()  # what was printed is not lost
+    with suppress(OSError):
+        os.write(2, b"\ninterrupted\n" if os.isatty(2) else b"interrupted\n")
+    os._exit(INTERRUPTED)
+
+
 COMMANDS: dict[str, Callable[..., Any]] = {
     "translate": translate,
     "score": score,
@@ -548,16 +589,19 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 
 def main() -> int:
     """Runs the command line."""
-    status = run(
-        lambda: tyro.extras.subcommand_cli_from_dict(
-            COMMANDS,
-            prog="nmt",
-            description="Neural machine translation.",
+    ours = (
+        signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )  # else whoever set it cares
+    if ours:
+        signal.signal(signal.SIGINT, end_now)
+    try:
+        return run(
+            lambda: tyro.extras.subcommand_cli_from_dict(
+                COMMANDS,
+                prog="nmt",
+                description="Neural machine translation.",
+            )
         )
-    )
-    if status == INTERRUPTED:  # what is being computed cannot be stopped; nobody waits for it
-        if sys.stdout is not None:
-            with suppress(OSError):
-                sys.stdout.flush()  # what was printed is not lost
-        os._exit(status)
-    return status
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -13,6 +13,7 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
@@ -103,7 +104,8 @@ def test_files_in_files_out_and_all_that_is_known_as_json(run, translator, tmp_p
     )
     assert (result.status, result.out) == (0, b"")
     assert mistakes(result) == [
-        "warning: 1 line(s) of more than 64 pieces were split, the first of them line 3"
+        "warning: 1 line(s) of more pieces than fit (decoding.max_source_length 64) were split, "
+        "the first of them line 3"
     ]
     expected = list(translator.translate_lines(lines, beam_size=2, n_best=2, alignments=True))
     found = [json.loads(line) for line in output.read_text().splitlines()]
@@ -196,6 +198,10 @@ def test_systems_are_measured_and_compared(run, translator, tmp_path, command):
         "evaluate", *given, "--hypotheses", tmp_path / "hypotheses", "--format", "json"
     )
     assert json.loads(precomputed.out) == report
+    text, output = (tmp_path / "hypotheses").read_text(), tmp_path / "measures"
+    piped = command("evaluate", *given, "--format", "json", "--output", output, text=text)
+    assert (piped.status, piped.out) == (0, b"")
+    assert json.loads(output.read_text()) == report
     table = command("evaluate", *given, "--hypotheses", tmp_path / "hypotheses").out.decode()
     assert f"hypotheses  chrF2  {report['hypotheses'][1]['score']:7.2f}  chrF2|nrefs:1" in table
     assert "baseline    BLEU  100.00  sources of 10-19 words, 1 sentences" in table
@@ -204,7 +210,8 @@ def test_systems_are_measured_and_compared(run, translator, tmp_path, command):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "give either --hypotheses, or --workdir and --source"),
+        (["--workdir", "run"], "give either --hypotheses, or --workdir and --source"),
+        ([], "standard input: 0 lines; expected 2, as many as two has"),
         (["--hypotheses", "two", "--workdir", "run"], "give either --hypotheses, or --workdir"),
         (["--hypotheses", "one"], "one: 1 lines; expected 2, as many as two has"),
         (["--hypotheses", "two", "--figure", "x.png"], "--figure needs --source"),
@@ -352,7 +359,31 @@ def test_what_is_asked_of_a_translation_is_read_as_json(run, command, translator
     many = json.dumps({"text": "a", "required": ["a"] * 17})
     refused = command(*json_lines, text=lines[0] + many)
     assert (refused.status, refused.out) == (2, f"{expected[0].text}\n".encode())
-    assert mistakes(refused)[0].startswith("error: line 2: 17 phrases of up to 1 pieces; expected")
+    assert mistakes(refused)[0].startswith(
+        "error: standard input, line 2: 17 phrases of up to 1 pieces; expected"
+    )
+    assert "; each once more for prefixes and forbidden phrases" in result.err
+
+
+def test_what_no_translation_can_be_is_said_and_empty(run, tmp_path, command):
+    never = json.dumps({"text": "The boy sleeps.", "prefix": "Não", "forbidden": ["Não"]})
+    blank = json.dumps({"text": "", "prefix": "Não", "required": ["casa"]})
+    plain = json.dumps({"text": "The boy sleeps."})
+    result = command(
+        *("translate", "--workdir", run, "--input-format", "json", "--beam-size", 2),
+        *("--alignments", tmp_path / "links"),
+        text=f"{plain}\n{never}\n{blank}\n",
+    )
+    assert result.status == 0
+    lines = result.out.decode().split("\n")
+    assert lines[0]
+    assert lines[1:] == ["", "", ""]
+    assert mistakes(result) == [
+        "warning: 1 line(s) were left without a translation, or a part of it: none found is as was "
+        "asked; the first of them is line 2"
+    ]
+    links = (tmp_path / "links").read_text().split("\n")
+    assert links[1:] == ["", "", ""]
 
 
 # What tries to break it.
@@ -391,7 +422,7 @@ def test_a_line_of_ten_thousand_pieces(how, status, run, translator, command):
     text = f"Maria!\n{line}\nMaria!\n"
     result = command("translate", "--workdir", run, "--overlong", how, text=text)
     assert result.status == status
-    done = {"split": "were split", "truncate": "were cut", "error": "line 2: more pieces than"}
+    done = {"split": "were split", "truncate": "were cut", "error": "line 2: "}
     (message,) = mistakes(result)
     assert done[how] in message
     assert result.out.count(b"\n") == (1 if how == "error" else 3)
@@ -471,10 +502,19 @@ def test_an_interrupted_job_says_so_and_keeps_what_was_written(line, run):
         process.stdin.flush()
         time.sleep(2 * bool(line))
         process.send_signal(signal.SIGINT)
-        time.sleep(0.2)
-        process.send_signal(signal.SIGINT)  # people press twice
+        if line:
+            time.sleep(0.2)
+            process.send_signal(signal.SIGINT)  # people press twice
         assert process.wait(timeout=60) == 130
         assert process.stderr.read().decode().splitlines()[1:] == ["interrupted"]
+
+
+def test_an_interruption_that_falls_into_a_callback_is_not_lost():
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        pytest.skip("started by something that ignores interrupts")
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012, it comes while the second line waits
+        cli.unraisable(SimpleNamespace(exc_type=KeyboardInterrupt))
+        time.sleep(10)
 
 
 # Folders that are no run, or no longer.

@@ -57,6 +57,14 @@ def bucket(request: Request, decoding: DecodingConfig, options: SearchOptions) -
     return max(least, _bucket(least, decoding))
 
 
+def kind(request: Request) -> int:
+    """Tells what is asked: nothing, 0; prefix or forbidden phrases, 1; required ones too, 2.
+
+    A search of each kind is compiled, if it is met.
+    """
+    return 2 if request.required else int(bool(request.prefix or request.forbidden))
+
+
 def batches(
     requests: Sequence[Request],
     decoding: DecodingConfig,
@@ -77,13 +85,12 @@ def batches(
       pad_id: fills up the source.
       queue: how many times as many sentences as `shapes` says.
     """
-    members: dict[tuple[int, ...], list[int]] = {}
+    members: dict[tuple[int, int], list[int]] = {}
     for number, request in enumerate(requests):
         if len(request.source) > 1 or request.prefix:  # more than the end
-            asked = map(bool, (request.prefix, request.forbidden, request.required))
-            key = (bucket(request, decoding, options), *asked)
+            key = bucket(request, decoding, options), kind(request)
             members.setdefault(key, []).append(number)
-    for (length, *asks), numbers in sorted(members.items()):
+    for (length, asks), numbers in sorted(members.items()):
         numbers.sort(key=lambda number: -len(requests[number].source))
         at_once, devices = _num_rows(length, decoding, options), parallel.num_local_devices()
         num_rows = queue * at_once
@@ -95,18 +102,26 @@ def batches(
         )
         for part in range(parts):
             rows = list(zip(order, numbers[part::parts], strict=False))
-            source, phrases = _arrays(requests, rows, (num_rows, length), asks, pad_id)
+            source, phrases = arrays(requests, rows, (num_rows, length), asks, pad_id)
             yield Batch(rows, source, phrases, at_once // devices)
 
 
-def _arrays(
+def arrays(
     requests: Sequence[Request],
     rows: list[tuple[int, int]],
     shape: tuple[int, int],
-    asks: Sequence[int],
+    asks: int,
     pad_id: int,
 ) -> tuple[Int[np.ndarray, "B S"], Phrases]:
-    """Writes sentences, and of prefix, forbidden and required phrases what is asked, into rows."""
+    """Writes sentences, and what is asked of a kind, into rows.
+
+    Args:
+      requests: the sentences.
+      rows: a row, and the number of the sentence in it; the others are empty.
+      shape: number of rows, source length.
+      asks: the `kind`.
+      pad_id: fills up the source.
+    """
     num_rows, length = shape
     phrases = num_rows, MAX_PHRASES, MAX_PHRASE_LENGTH
     source = np.full(shape, pad_id, np.int32)
@@ -119,8 +134,8 @@ def _arrays(
         for array, own in (forbidden, request.forbidden), (required, request.required):
             for place, phrase in enumerate(own):
                 array[row, place, : len(phrase)] = phrase
-    told: list[Any] = [prefix, forbidden, required]
-    return source, Phrases(*[x if ask else None for x, ask in zip(told, asks, strict=True)])
+    told: Any = ((), (prefix, forbidden), (prefix, forbidden, required))[asks]
+    return source, Phrases(*told)
 
 
 def _bucket(length: int, decoding: DecodingConfig) -> int:

@@ -121,6 +121,8 @@ def _of_sentence(
     for name in ("forbidden", "required"):
         if isinstance(getattr(sentence, name), str):
             raise ValueError(f"{name} is one string; expected a sequence of phrases")
+    if len(ids) == 1:  # the end: an empty sentence has an empty translation, whatever is asked
+        return Request(ids)
     if sentence.required and options.samples:
         raise ValueError("samples cannot be made to contain phrases; leave out `required`")
     request = Request(

@@ -130,7 +130,9 @@ class Translator:
         for batch, found in self._run(searched, requests, choice, queue=QUEUE):
             for row, number in batch.rows:
                 best, *others = self._listed(found, row, choice.samples or choice.n_best)
-                translations[number] = best._replace(alternatives=tuple(others))
+                translations[number] = best._replace(
+                    alternatives=tuple(others), alignment=nothing.alignment
+                )
                 targets[number] = found.tokens[row, 0, : found.lengths[row, 0]].tolist()
         if alignments or attention:
             forced = [
@@ -267,10 +269,12 @@ class Translator:
     ) -> list[tuple[int, int]]:
         """Compiles shapes and takes the memory they need, so that no later call has to.
 
-        What prefixes and phrases turn on, and `score`, compile when they are first called.
+        `score` compiles when it is first called, as does what a sentence asks for that is not
+        among `lines`.
 
         Args:
-          lines: those whose shapes `translate_lines` will need; None is all that `shapes` lists.
+          lines: those whose shapes `translate_lines` will need, and the kinds of what they ask for;
+            None is all that `shapes` lists, for sentences that ask for nothing.
           alignments: with what `translate` needs for alignments, or attention.
           **options: as `translate` takes them.
 
@@ -282,43 +286,54 @@ class Translator:
         """
         choice = SearchOptions(**options)
         shapes = self.shapes(**options)
+        needed = {(length, 0) for _, length in shapes}
         if lines is not None:
             given = self.tokenizer, self.config.decoding, choice
             parts = chain.from_iterable(parts_that_fit(_as_sentences(lines), *given))
             requests = of_sentences(list(parts), *given)
-            needed = {buckets.bucket(r, self.config.decoding, choice) for r in requests}
-            shapes = [shape for shape in shapes if shape[1] in needed]
-        for shape in progress_bar(shapes[::-1], "compile", leave=False):
-            for _ in self._compiled.run(self.params, self._calls(shape, choice, alignments)):
+            needed = {
+                (buckets.bucket(request, self.config.decoding, choice), buckets.kind(request))
+                for request in requests
+            }
+        kinds = [
+            (shape, asks) for shape in shapes for asks in range(3) if (shape[1], asks) in needed
+        ]
+        for shape, asks in progress_bar(kinds[::-1], "compile", leave=False):
+            for _ in self._compiled.run(self.params, self._calls(shape, choice, alignments, asks)):
                 pass
-        return shapes
+        return list(dict.fromkeys(shape for shape, _ in kinds))
 
-    def check_memory(self, *, alignments: bool = False, **options: Any) -> None:
+    def check_memory(
+        self, *, alignments: bool = False, phrases: bool = False, **options: Any
+    ) -> None:
         """Compiles the largest shapes that translating may need, and reads how much they take.
 
         These are the shortest, whose rows are the most, and the longest.
 
         Args:
           alignments: as in `warm_up`.
+          phrases: with what sentences may ask for.
           **options: as `translate` takes them.
 
         Raises:
           InputError: it needs more memory than there is.
         """
-        shapes = self.shapes(**options)
+        choice, shapes = SearchOptions(**options), self.shapes(**options)
+        asks = 0 if not phrases else 1 if choice.samples else 2
         for shape in dict.fromkeys((shapes[-1], shapes[0])):
-            for call in self._calls(shape, SearchOptions(**options), alignments):
+            for call in self._calls(shape, choice, alignments, asks):
                 self._compiled.compile(self.params, call)
 
     def _calls(
-        self, shape: tuple[int, int], options: SearchOptions, alignments: bool
+        self, shape: tuple[int, int], options: SearchOptions, alignments: bool, asks: int
     ) -> Iterator[Call]:
-        """Yields the calls that translate empty sentences in a shape."""
+        """Yields the calls that translate empty sentences in a shape, as of a `buckets.kind`."""
         num_hypotheses, values = self._values(options)
-        source = np.full((QUEUE * shape[0], shape[1]), self.tokenizer.pad_id, np.int32)
+        queue = QUEUE * shape[0], shape[1]
+        source, phrases = buckets.arrays((), [], queue, asks, self.tokenizer.pad_id)
         num_rows = shape[0] // parallel.num_local_devices()
         static = {"num_hypotheses": num_hypotheses, "num_rows": num_rows}
-        yield Call(decoder.search, (source, Phrases()), (values,), static)
+        yield Call(decoder.search, (source, phrases), (values,), static)
         if alignments:
             source = source[: shape[0]]
             target = np.full((shape[0], shape[1] + EXTRA_TARGET_LENGTH), NO_PIECE, np.int32)
@@ -336,11 +351,12 @@ class Translator:
 
         Args:
           lines: an iterable of any length.
-          overlong: what becomes of a line of more pieces than `config.decoding.max_source_length`.
-            It is split at the sentence end, else the space, nearest to its middle, as often as
-            needed, and its parts' translations are joined ("split"); or only the first such part
-            is translated; or a ValueError ends the job behind the lines before. A prefix and
-            required phrases are asked of the first part, what is forbidden of each.
+          overlong: what becomes of a line of more pieces than `config.decoding.max_source_length`,
+            or whose translation may have more than such a one's. It is split at the sentence end,
+            else the space, nearest to its middle, as often as needed, and its parts' translations
+            are joined ("split"); or only the first such part is translated; or a ValueError ends
+            the job behind the lines before. A prefix and required phrases are asked of the first
+            part, what is forbidden of each.
           lines_at_once: how many are read before they are translated: the more, the fewer rows of
             a batch are empty.
           **options: as `translate` takes them.
@@ -382,18 +398,17 @@ class Translator:
         number, why = 0, ""
         while not why and (chunk := list(islice(lines, lines_at_once))):
             kept: list[tuple[list[Sentence], bool]] = []  # parts of a line; whether it was too long
-            for own in parts_that_fit(_as_sentences(chunk), *given):
-                if overlong == "error" and len(own) > 1:
-                    most = self.config.decoding.max_source_length
-                    why = f"more pieces than decoding.max_source_length {most}"
-                elif own[0] != Sentence(own[0].text):  # something is asked
-                    try:
-                        check_sentence(own[0], *given)
-                    except ValueError as error:
-                        why = str(error)
-                if why:  # what comes before is translated first
+            read = _as_sentences(chunk)
+            split = overlong != "error"
+            for own in parts_that_fit(read, *given) if split else [[line] for line in read]:
+                taken = own[:1] if overlong == "truncate" else own
+                try:
+                    for part in taken:
+                        check_sentence(part, *given)
+                except ValueError as error:  # what comes before is translated first
+                    why = str(error)
                     break
-                kept.append((own[:1] if overlong == "truncate" else own, len(own) > 1))
+                kept.append((taken, len(own) > 1))
             sentences = [part for own, _ in kept for part in own]
             translations = iter(self.translate(sentences, **options))
             for own, was_long in kept:

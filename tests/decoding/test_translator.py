@@ -232,6 +232,9 @@ def test_values_compile_nothing_and_what_is_compiled_is_counted():
     own.translate(asking(forbidden=["casa"])[:1])
     assert len(own.compiled) == 5
     own.translate(asking(forbidden=["a", "b", "a casa vermelha"])[:1])
+    own.translate(asking(prefix="a", forbidden=["casa"])[:1])
+    own.translate(asking(prefix="a")[:1])
+    assert len(own.compiled) == 5
     own.translate(SENTENCES[:1], samples=2, top_k=3)
     assert len(own.compiled) == 6
     own.translate(SENTENCES[:1], samples=2, top_k=5, temperature=2.0, seed=9)
@@ -240,6 +243,11 @@ def test_values_compile_nothing_and_what_is_compiled_is_counted():
     assert [name for name, _ in own.compiled[6:]] == ["cross_attention"]
     own.translate(SENTENCES[:1], alignments=True)
     assert len(own.compiled) == 7
+    asked = asking(required=["casa"], prefix="a")[:1]
+    assert own.warm_up(asked) == own.shapes()[:1]
+    assert len(own.compiled) == 8
+    own.translate(asked)
+    assert len(own.compiled) == 8
 
 
 LONG = "The old woman sees a red house. " * 30
@@ -267,7 +275,7 @@ def test_overlong_lines_are_split_cut_or_an_error():
     assert len(split[1].alternatives) == 1
     lines = own.translate_lines(["Maria!", LONG, "Maria!"], overlong="error", n_best=2)
     assert next(lines) == split[0]
-    with pytest.raises(ValueError, match=r"line 2: more pieces than .*max_source_length 64"):
+    with pytest.raises(ValueError, match=r"line 2: \d+ pieces, more than .*max_source_length 64"):
         next(lines)
 
 
@@ -277,6 +285,11 @@ def test_a_line_whose_translation_does_not_fit_is_split():
     assert translation.overlong
     (translation,) = translator().translate_lines([line])
     assert not translation.overlong
+    # Of one character, which cannot be split, the pieces are as many as its bytes.
+    lines = translator().translate_lines(["a", "\U000130c0"], max_length_factor=20.0)
+    assert next(lines).text
+    with pytest.raises(ValueError, match=r"line 2: its translation may have \d+ pieces, more than"):
+        next(lines)
 
 
 @pytest.mark.parametrize(
