@@ -7,9 +7,9 @@ The base Transformer and RNNsearch-50, with a vocabulary of 32,000 and random we
 every hypothesis runs to 32 pieces; and the trained model of a run's folder, if given. CTranslate2
 knows no recurrent models: of these nmt alone is measured. Each contender is a process of its own,
 so that memory is its own and no thread pool is in another's way. They take turns: ratios compare
-times of the same round, and the limit is what the machine did in that round: the time of the
-products of matrices alone, were all as fast as NumPy's of large ones, or of reading the weights for
-each step, whichever is longer.
+times of the same round. The limit is an estimate from what the machine did in that round: the time
+of the products of matrices alone, were all as fast as NumPy's of large ones, or of reading the
+weights for each step, whichever is longer.
 """
 
 import dataclasses
@@ -44,6 +44,12 @@ from nmt.models.seq2seq import build, init_params
 
 MODELS = {"base": TransformerConfig(), "rnnsearch": RecurrentConfig(readout_dim=500)}
 VOCAB_SIZE, LENGTH = 32_000, 32
+LONGEST = 64
+"""Pieces that a translation of the trained model may have."""
+
+CACHE = 32 << 20
+"""Bytes of weights that stay near the cores from step to step."""
+
 NUM_ROWS = {1: 128, 4: 64}
 """Sentences that a program of nmt decodes at once, by beam size, at most. CTranslate2 takes up to
 64, which is as fast for it as 128, and computes each batch with all threads: in float32 a batch for
@@ -143,7 +149,8 @@ def main(options: Options) -> None:
     if options.json:
         report = [
             {**case._asdict(), "contender": name, "seconds": [a.seconds for a in found],
-             "num_tokens": found[0].num_tokens, "megabytes": found[-1].megabytes}
+             "num_tokens": found[0].num_tokens, "megabytes": found[-1].megabytes,
+             "hardware": [hardware._asdict() for hardware in limits[case]]}
             for case, by_name in answers.items() for name, found in by_name.items()
         ]  # fmt: skip
         options.json.write_text(json.dumps({"machine": machine(), "results": report}, indent=1))
@@ -229,18 +236,21 @@ def measure_hardware(times: int = 3) -> Hardware:
 
 
 def least_seconds(case: Case, sizes: Sizes, num_tokens: int, hardware: Hardware) -> float:
-    """Computes how long the products of matrices take at least, or the reading of their weights.
+    """Estimates how long the products of matrices take at least, or the reading of their weights.
 
-    Attention's own products and all that is no product are left out, and hypotheses that go on for
-    longer than the best.
+    As if all hypotheses of a sentence were as long as the best, of which the first step needs one.
+    Attention's own products and all that is no product are left out.
     """
     emb, mlp = sizes.config.emb_dim, sizes.config.mlp_dim
     # For each source piece the encoder's and cross-attention's keys and values; for each piece of a
     # hypothesis the decoder's others, as many; and its logits.
     layers, logits = sizes.config.num_layers * (6 * emb**2 + 2 * emb * mlp), emb * sizes.vocab_size
     num_source = sum(sizes.num_pieces[: case.num_sentences])
-    flops = 2 * (num_source * layers + case.beam_size * num_tokens * (layers + logits))
-    read = 4 * (layers + logits) * num_tokens / case.num_sentences
+    num_steps = num_tokens + case.num_sentences * (case.model == "own")  # its end is not counted
+    rows = case.num_sentences + case.beam_size * (num_steps - case.num_sentences)
+    flops = 2 * (num_source * layers + rows * (layers + logits))
+    weights = 4 * (layers + logits)
+    read = weights * num_steps / case.num_sentences * (weights > CACHE)
     return max(flops / hardware.flops, read / hardware.bandwidth)
 
 
@@ -270,6 +280,8 @@ def nmt_decoder(
                 lines[: case.num_sentences],
                 beam_size=case.beam_size,
                 one_row=case.num_sentences == 1,
+                max_length_factor=1e-3,  # none; 0 is refused
+                max_length_extra=LONGEST,
             )
             return [list(translation.tokens) for translation in found]
         # As `Translator` does: each program that runs beside others takes a part of the sentences.
@@ -301,7 +313,7 @@ def ct2_decoder(
     def decode(case: Case) -> list[Any]:
         if case.model == "own":
             batch = encode(lines[: case.num_sentences], out_type=str)
-            limits = {"max_decoding_length": 256}
+            limits = {"max_decoding_length": LONGEST}
         else:
             batch = [[str(n) for n in row] for row in sources[: case.num_sentences].tolist()]
             limits = {"max_decoding_length": LENGTH, "min_decoding_length": LENGTH}
@@ -338,7 +350,8 @@ def table(
             shares = (x / a.seconds for x, a in zip(least, found, strict=True))
             share = f"{median(shares):.0%} of the limit"
         yield (
-            f"  {name:20} {median(map(speed, found)):8,.0f} tokens/s "
+            f"  {name:20} {found[0].num_tokens:6,} tokens "
+            f"{median(map(speed, found)):8,.0f} tokens/s "
             f"{median(a.seconds for a in found) * 1e3:8,.0f} ms "
             f"{ratio:18} {share:16} {found[-1].megabytes:6,.0f} MB "
             f"{same:5} outputs as nmt float32"

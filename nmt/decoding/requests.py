@@ -13,7 +13,11 @@ from nmt.decoding.translation import split_line
 
 
 class Sentence(NamedTuple):
-    """A sentence, or a line, and what is asked of its translation."""
+    """A sentence, or a line, and what is asked of its translation.
+
+    Prefix and phrases are pieces, cut as if each began a word. A piece may begin a longer word, and
+    a word may be cut in another way: whoever must be sure looks at the text.
+    """
 
     text: str
     prefix: str = ""  # how it has to begin
