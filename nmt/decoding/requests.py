@@ -11,12 +11,16 @@ from nmt.decoding import buckets
 from nmt.decoding.buckets import MAX_PHRASE_LENGTH, MAX_PHRASES, Request
 from nmt.decoding.translation import split_line
 
+WORD_START = "\u2581"
+"""SentencePiece's sign for the space before a word."""
+
 
 class Sentence(NamedTuple):
     """A sentence, or a line, and what is asked of its translation.
 
-    Prefix and phrases are pieces, cut as if each began a word. A piece may begin a longer word, and
-    a word may be cut in another way: whoever must be sure looks at the text.
+    Prefix and phrases are pieces, cut as if each began a word, or with a mark (".") ended one. A
+    piece may begin a longer word, and a word may be cut in another way: whoever must be sure looks
+    at the text.
     """
 
     text: str
@@ -132,8 +136,8 @@ def _of_sentence(
     request = Request(
         ids,
         _pieces(sentence.prefix, tokenizer) if sentence.prefix else (),
-        tuple(_pieces(phrase, tokenizer) for phrase in sentence.forbidden),
-        tuple(_pieces(phrase, tokenizer) for phrase in sentence.required),
+        tuple(_phrase(phrase, tokenizer) for phrase in sentence.forbidden),
+        tuple(_phrase(phrase, tokenizer) for phrase in sentence.required),
         max_length(ids, options),
     )
     _expect_room(request, decoding, options)
@@ -142,6 +146,14 @@ def _of_sentence(
 
 def _pieces(text: str, tokenizer: Tokenizer) -> tuple[int, ...]:
     return tuple(tokenizer.encode_target([text])[0][:-1])
+
+
+def _phrase(text: str, tokenizer: Tokenizer) -> tuple[int, ...]:
+    """Cuts a phrase as it stands in a sentence: a mark, such as ".", follows without a space."""
+    pieces = _pieces(text, tokenizer)
+    if len(pieces) < 2 or text.lstrip()[:1].isalnum():
+        return pieces
+    return pieces[tokenizer.target.id_to_piece(pieces[0]) == WORD_START :]
 
 
 def _of_pair(source: list[int], target: list[int], decoding: DecodingConfig) -> Request:

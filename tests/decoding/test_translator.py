@@ -194,6 +194,16 @@ def test_prefix_forbidden_and_required_phrases_are_heeded(beam_size):
             )
 
 
+def test_a_mark_is_forbidden_and_required_where_it_ends_a_word():
+    plain = translator().translate(SENTENCES, n_best=3)
+    mark = max(".,!?", key=lambda mark: sum(mark in t.text for t in plain))
+    assert any(mark in t.text for t in plain)
+    for found in translator().translate(asking(forbidden=[mark]), n_best=3):
+        assert not any(mark in t.text for t in (found, *found.alternatives))
+    for found in translator().translate(asking(required=[mark, f"a{mark}"])[:1], n_best=3):
+        assert f"a{mark}" in found.text
+
+
 def test_options_do_what_they_say():
     free = translator().translate(SENTENCES, beam_size=1)
     longer = translator().translate(SENTENCES, beam_size=1, min_length=40)
