@@ -309,15 +309,17 @@ def evaluate(
                 )
     if not gold:
         raise InputError(f"{references}: no lines")
-    with written(output) as write:
+    translations: Iterable[Translation] = ()
+    if workdir:
+        translator = load_all(workdir, checkpoint, precision)
+        search = dataclasses.asdict(options)
+        with mistakes():
+            translations = translator.translate_lines(systems["source"], **search)
+            translator.check_memory(**search)
+    with written(output) as write, mistakes():
         if workdir:
-            translator = load_all(workdir, checkpoint, precision)
-            search = dataclasses.asdict(options)
-            with mistakes():
-                translations = translator.translate_lines(systems["source"], **search)
-                translator.check_memory(**search)
-                bar = progress_bar(translations, "translate", len(gold))
-                systems["hypotheses"] = [translation.text for translation in bar]
+            bar = progress_bar(translations, "translate", len(gold))
+            systems["hypotheses"] = [translation.text for translation in bar]
         report = evaluation_report(systems, gold, language)
         write(json.dumps(report, ensure_ascii=False) if format == "json" else as_table(report))
     if figure:
@@ -589,19 +591,12 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 
 def main() -> int:
     """Runs the command line."""
-    ours = (
-        signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    )  # else whoever set it cares
-    if ours:
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where it is ignored
         signal.signal(signal.SIGINT, end_now)
-    try:
-        return run(
-            lambda: tyro.extras.subcommand_cli_from_dict(
-                COMMANDS,
-                prog="nmt",
-                description="Neural machine translation.",
-            )
+    return run(
+        lambda: tyro.extras.subcommand_cli_from_dict(
+            COMMANDS,
+            prog="nmt",
+            description="Neural machine translation.",
         )
-    finally:
-        if ours:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+    )

@@ -51,6 +51,7 @@ def command(monkeypatch, capsys, loaded):
             patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
             patch.setattr(sys, "stdout", io.TextIOWrapper(out, write_through=True))
             patch.setattr(sys, "unraisablehook", sys.unraisablehook)
+            patch.setattr(signal, "signal", lambda *_: None)  # who interrupts the tests means them
             status = cli.main()
             return Result(status, out.getvalue(), capsys.readouterr().err)
 
@@ -211,6 +212,7 @@ def test_systems_are_measured_and_compared(run, translator, tmp_path, command):
     ("arguments", "message"),
     [
         (["--workdir", "run"], "give either --hypotheses, or --workdir and --source"),
+        (["--workdir", "run", "--source", "two"], "run/config.json"),
         ([], "standard input: 0 lines; expected 2, as many as two has"),
         (["--hypotheses", "two", "--workdir", "run"], "give either --hypotheses, or --workdir"),
         (["--hypotheses", "one"], "one: 1 lines; expected 2, as many as two has"),
@@ -225,8 +227,10 @@ def test_mistakes_of_an_evaluation_are_named(arguments, message, tmp_path, comma
     Path("one").write_text("a\n")
     Path("two").write_text("a\nb\n")
     Path("bytes").write_bytes(b"a\n\xff\n")
-    result = command("evaluate", "--references", "two", *arguments)
+    Path("dear").write_text("dear")
+    result = command("evaluate", "--references", "two", "--output", "dear", *arguments)
     assert result.status == 2
+    assert Path("dear").read_text() == "dear"
     (line,) = mistakes(result)
     assert message in line
 
@@ -418,11 +422,16 @@ def test_a_hundred_thousand_blank_lines_stay_blank(run, command):
 @pytest.mark.parametrize(("how", "status"), [("split", 0), ("truncate", 0), ("error", 2)])
 def test_a_line_of_ten_thousand_pieces(how, status, run, translator, command):
     line = "The boy sleeps and the girl runs. " * 1200
-    assert len(translator.tokenizer.encode_source([line])[0]) > 10_000
+    num_pieces = len(translator.tokenizer.encode_source([line])[0])
+    assert num_pieces > 10_000
     text = f"Maria!\n{line}\nMaria!\n"
     result = command("translate", "--workdir", run, "--overlong", how, text=text)
     assert result.status == status
-    done = {"split": "were split", "truncate": "were cut", "error": "line 2: "}
+    done = {
+        "split": "(decoding.max_source_length 64) were split, the first of them line 2",
+        "truncate": "(decoding.max_source_length 64) were cut, the first of them line 2",
+        "error": f"line 2: {num_pieces} pieces, more than decoding.max_source_length 64",
+    }
     (message,) = mistakes(result)
     assert done[how] in message
     assert result.out.count(b"\n") == (1 if how == "error" else 3)

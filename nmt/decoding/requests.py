@@ -1,6 +1,6 @@
 """What is asked of a translator, as ids, and refused where no shape has room for it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -40,14 +40,24 @@ def of_sentences(
     Raises:
       ValueError: what is asked is not as it should be, or no shape has room for it.
     """
-    requests = []
-    sources = tokenizer.encode_source([sentence.text for sentence in sentences])
-    for number, (sentence, ids) in enumerate(zip(sentences, sources, strict=True)):
-        try:
-            requests.append(_of_sentence(sentence, ids, tokenizer, decoding, options))
-        except ValueError as error:
-            raise ValueError(f"sentence {number}: {error}") from None
+    requests: list[Request] = []
+    try:
+        requests.extend(each_of_sentences(sentences, tokenizer, decoding, options))
+    except ValueError as error:  # behind those that are as they should be
+        raise ValueError(f"sentence {len(requests)}: {error}") from None
     return requests
+
+
+def each_of_sentences(
+    sentences: Sequence[Sentence],
+    tokenizer: Tokenizer,
+    decoding: DecodingConfig,
+    options: SearchOptions,
+) -> Iterator[Request]:
+    """Encodes sentences one by one; ends at the first that is refused, by a ValueError."""
+    sources = tokenizer.encode_source([sentence.text for sentence in sentences])
+    for sentence, ids in zip(sentences, sources, strict=True):
+        yield _of_sentence(sentence, ids, tokenizer, decoding, options)
 
 
 def of_pairs(
@@ -67,14 +77,6 @@ def of_pairs(
         except ValueError as error:
             raise ValueError(f"pair {number}: {error}") from None
     return requests
-
-
-def check_sentence(
-    sentence: Sentence, tokenizer: Tokenizer, decoding: DecodingConfig, options: SearchOptions
-) -> None:
-    """Raises the ValueError that `of_sentences` would."""
-    (ids,) = tokenizer.encode_source([sentence.text])
-    _of_sentence(sentence, ids, tokenizer, decoding, options)
 
 
 def check_pair(source: str, target: str, tokenizer: Tokenizer, decoding: DecodingConfig) -> None:

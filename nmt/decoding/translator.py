@@ -25,7 +25,7 @@ from nmt.decoding.decoder import Ids, Phrases, Sampling, Values
 from nmt.decoding.requests import (
     Sentence,
     check_pair,
-    check_sentence,
+    each_of_sentences,
     max_length,
     of_pairs,
     of_sentences,
@@ -114,12 +114,24 @@ class Translator:
         """
         sentences = _as_sentences(sentences)
         choice = SearchOptions(**options)
+        self._values(choice)  # names an option that is out of range before a sentence
+        requests = of_sentences(sentences, self.tokenizer, self.config.decoding, choice)
+        return self._translate(sentences, requests, choice, alignments, attention)
+
+    def _translate(
+        self,
+        sentences: Sequence[Sentence],
+        requests: Sequence[Request],
+        choice: SearchOptions,
+        alignments: bool,
+        attention: bool,
+    ) -> list[Translation]:
+        """Translates sentences as `translate` does, behind what refuses them."""
         num_hypotheses, values = self._values(choice)
         if alignments or attention:
             self._expect_attention()
         nothing = NOTHING._replace(alignment=() if alignments else None)
         translations = [nothing] * len(sentences)
-        requests = of_sentences(sentences, self.tokenizer, self.config.decoding, choice)
         targets: list[list[int]] = [[]] * len(sentences)
 
         def searched(batch: Batch) -> Call:
@@ -345,6 +357,8 @@ class Translator:
         *,
         overlong: str = "split",
         lines_at_once: int = LINES_AT_ONCE,
+        alignments: bool = False,
+        attention: bool = False,
         **options: Any,
     ) -> Iterator[Translation]:
         """Returns one translation for each line, blank ones and ones of any length included.
@@ -359,17 +373,17 @@ class Translator:
             part, what is forbidden of each.
           lines_at_once: how many are read before they are translated: the more, the fewer rows of
             a batch are empty.
+          alignments: as in `translate`.
+          attention: as in `translate`.
           **options: as `translate` takes them.
 
         Raises:
           ValueError: an option is out of range; or, behind the lines before, what is asked of one
             is not as it should be.
         """
-        names = {"alignments", "attention"}
-        search = {name: value for name, value in options.items() if name not in names}
-        choice = SearchOptions(**search)  # now, not when the first line is asked for
+        choice = SearchOptions(**options)  # now, not when the first line is asked for
         self._values(choice)
-        if any(options.get(name) for name in names):
+        if alignments or attention:
             self._expect_attention()
         shortest = max_length([0], choice)
         longest = self.config.decoding.max_source_length + EXTRA_TARGET_LENGTH
@@ -384,7 +398,10 @@ class Translator:
             raise ValueError(f"overlong is {overlong!r}; expected one of {get_args(Overlong)}")
         if isinstance(lines, str | Sentence):
             raise ValueError("lines is one string; expected an iterable of them")
-        return self._translate_lines(iter(lines), choice, overlong, lines_at_once, options)
+        translate = partial(
+            self._translate, choice=choice, alignments=alignments, attention=attention
+        )
+        return self._translate_lines(iter(lines), choice, overlong, lines_at_once, translate)
 
     def _translate_lines(
         self,
@@ -392,29 +409,29 @@ class Translator:
         choice: SearchOptions,
         overlong: str,
         lines_at_once: int,
-        options: dict[str, Any],
+        translate: Callable[[list[Sentence], list[Request]], list[Translation]],
     ) -> Iterator[Translation]:
         given = self.tokenizer, self.config.decoding, choice
         number, why = 0, ""
         while not why and (chunk := list(islice(lines, lines_at_once))):
-            kept: list[tuple[list[Sentence], bool]] = []  # parts of a line; whether it was too long
             read = _as_sentences(chunk)
-            split = overlong != "error"
-            for own in parts_that_fit(read, *given) if split else [[line] for line in read]:
-                taken = own[:1] if overlong == "truncate" else own
-                try:
-                    for part in taken:
-                        check_sentence(part, *given)
-                except ValueError as error:  # what comes before is translated first
-                    why = str(error)
-                    break
-                kept.append((taken, len(own) > 1))
-            sentences = [part for own, _ in kept for part in own]
-            translations = iter(self.translate(sentences, **options))
-            for own, was_long in kept:
-                texts = [part.text for part in own]
-                translation = joined(texts, list(islice(translations, len(own))))
-                yield translation._replace(overlong=was_long)
+            whole = [[line] for line in read]
+            split = whole if overlong == "error" else parts_that_fit(read, *given)
+            taken = [own[:1] if overlong == "truncate" else own for own in split]
+            found = each_of_sentences(list(chain.from_iterable(taken)), *given)
+            requests: list[list[Request]] = []  # of each line
+            try:
+                requests.extend([next(found) for _ in own] for own in taken)
+            except ValueError as error:  # what comes before is translated first
+                why = str(error)
+            kept = taken[: len(requests)]
+            sentences = list(chain.from_iterable(kept))
+            translations = iter(translate(sentences, list(chain.from_iterable(requests))))
+            for own, parts in zip(kept, split, strict=False):
+                translation = joined(
+                    [part.text for part in own], list(islice(translations, len(own)))
+                )
+                yield translation._replace(overlong=len(parts) > 1)
             number += len(kept)
         if why:
             raise ValueError(f"line {number + 1}: {why}")
