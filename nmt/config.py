@@ -407,8 +407,9 @@ class DecodingConfig(_Group, group="decoding"):
     length_penalty: float = 0.6
     # Pieces of the longest source sentence that is translated whole, end piece counted.
     max_source_length: int = 256
-    # Positions of all hypotheses at once on each device: one takes its bucket's length and 50. A
-    # search of fewer than beam_size has as many rows as with it.
+    # Positions of all hypotheses at once on each device: one takes its bucket's length and 50. Of
+    # more than 8 rows there are the nearest multiple of 8. A search of fewer hypotheses than
+    # beam_size has as many rows as with it.
     batch_tokens: int = 8192
 
     def __post_init__(self) -> None:

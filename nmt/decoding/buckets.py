@@ -17,6 +17,9 @@ QUEUE = 16
 """Sentences, for each row of a search, that wait for one to become free: the more, the shorter a
 time, in all, in which fewer are left than rows."""
 
+ROWS = 8
+"""Rows of a batch that has more are a multiple of so many."""
+
 MAX_PHRASES, MAX_PHRASE_LENGTH = 16, 16
 """Phrases that a translation may be asked to contain or not to, and pieces of one of them."""
 
@@ -148,4 +151,6 @@ def _num_rows(length: int, decoding: DecodingConfig, options: SearchOptions) -> 
     asked = options.samples or options.beam_size or decoding.beam_size
     num_hypotheses = max(asked, decoding.beam_size)
     rows = decoding.batch_tokens // (num_hypotheses * (length + EXTRA_TARGET_LENGTH))
+    if rows > ROWS:  # products of 31 rows take as long as of 32, if not longer
+        rows = ROWS * round(rows / ROWS)
     return parallel.num_local_devices() * (1 if options.one_row else max(1, rows))

@@ -161,8 +161,7 @@ def greedy_search(
     ) -> tuple[Cache, GreedyState]:
         progress = state.progress
         logits, cache = decode_step(constants, cache, state.token, progress.step)
-        total = jax.nn.logsumexp(logits, axis=-1)
-        logits = _bar(logits, rules, progress, pad_id, bos_id)
+        logits, total = _bar(logits, rules, progress, pad_id, bos_id)
         token = choose(logits, progress)
         last = progress.step + 1 >= _of(max_lengths, progress.sentence)
         token = jnp.where(last[:, None], eos_id, token)
@@ -257,8 +256,7 @@ def beam_search(
     def take_step(constants: Constants, cache: Cache, state: BeamState) -> tuple[Cache, BeamState]:
         progress = state.progress
         logits, cache = decode_step(constants, cache, state.token, progress.step)
-        total = jax.nn.logsumexp(logits, axis=-1)
-        logits = _bar(logits, rules, progress, pad_id, bos_id)
+        logits, total = _bar(logits, rules, progress, pad_id, bos_id)
         offsets = state.sums - total
         selected = select(logits, offsets, progress)
         ends = _ends(logits[..., eos_id] + offsets, eos_id)
@@ -418,16 +416,19 @@ def _bar(
     progress: Progress,
     pad_id: int,
     bos_id: int,
-) -> Float[Array, "B K V"]:
-    """Bars padding, begin, and what the rules bar.
+) -> tuple[Float[Array, "B K V"], Float[Array, "B K"]]:
+    """Bars padding, begin, and what the rules bar; sums all in the log domain.
 
-    Nothing is renormalised for that: the scores stay those of the model.
+    Nothing is renormalised for what is barred: the scores stay those of the model.
     """
-    # In their place: another array of this size would take longer than the top k.
+    # In their place, and looked at before, so that nothing needs them as they were: another array
+    # of this size would take longer than the top k.
+    never = logits[..., [pad_id, bos_id]]
     logits = logits.at[..., pad_id].set(NEVER).at[..., bos_id].set(NEVER)
+    total = jnp.logaddexp(jax.nn.logsumexp(logits, axis=-1), jax.nn.logsumexp(never, axis=-1))
     for rule in rules:
         logits = rule(logits, progress)
-    return logits
+    return logits, total
 
 
 def _of(max_lengths: Int[Array, " Q"], sentence: Int[Array, " B"]) -> Int[Array, " B"]:

@@ -25,6 +25,7 @@ from nmt.config import (
 from nmt.data import grammar, tokenizer
 from nmt.data.corpora import load_corpus
 from nmt.data.pipeline import TrainBatches
+from nmt.decoding import buckets
 from nmt.decoding.buckets import Request, batches
 from nmt.decoding.translation import NOTHING, split_line
 from nmt.models.seq2seq import build
@@ -416,6 +417,9 @@ def test_shapes_are_declared_as_the_options_ask():
     # than the configured beam.
     rows = [own.shapes(**options)[0][0] for options in ({"beam_size": 1}, {}, {"samples": 6})]
     assert rows == [7 * devices, 7 * devices, 3 * devices]
+    # More than 8 come in eights: of 8,192 positions 31, 24, 17, 11 and 6 have room.
+    shapes = buckets.shapes(DecodingConfig(), SearchOptions())
+    assert [rows // devices for rows, _ in shapes] == [32, 24, 16, 8, 6]
     with pytest.raises(ValueError, match="bucket is 65; expected at most decoding"):
         own.translate(SENTENCES, bucket=65)
 
