@@ -111,6 +111,10 @@ class Tokenizer:
         """Turns target ids into one line of text; special ids vanish."""
         return clean(self.target.decode(list(map(int, ids)))).strip()
 
+    def ids(self, pieces: Sequence[str]) -> list[int]:
+        """Looks up target pieces."""
+        return self.target.piece_to_id(list(pieces))
+
     def source_starts(self, text: str) -> list[int]:
         """Returns where each piece of a source sentence begins, in bytes of its cleaned text."""
         return _starts(self.source.encode(clean(text), return_type="proto"))

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
-from jaxtyping import Array, ArrayLike, Float, Int
+from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from nmt.config import EXTRA_TARGET_LENGTH
 from nmt.decoding.rules import (
@@ -27,11 +28,12 @@ from nmt.models.seq2seq import Params, SequenceModel, attention_maps
 
 
 class Ids(NamedTuple):
-    """The ids that mean something to a search."""
+    """What a search knows of ids."""
 
     pad: int
     bos: int
     eos: int
+    word_edges: Bool[np.ndarray, "V 2"] | None = None  # for phrases that are required
 
 
 class Sampling(NamedTuple):
@@ -90,6 +92,9 @@ def search(
       values: what all sentences share.
       num_hypotheses: K, beam size or samples; 1 is greedy search.
       num_rows: sentences that are translated at once; None is all.
+
+    Raises:
+      ValueError: phrases are required, and `ids` does not say what words are.
     """
     apply: Callable[..., Any] = partial(model.apply, {"params": params})
     max_length = source.shape[1] + EXTRA_TARGET_LENGTH
@@ -128,7 +133,9 @@ def search(
         return greedy_search(**arguments)
     select = None
     if phrases.required is not None:
-        rule, select = required_phrases(phrases.required, ids.eos)
+        if ids.word_edges is None:
+            raise ValueError("phrases are required, and ids.word_edges does not say what words are")
+        rule, select = required_phrases(phrases.required, ids.eos, ids.word_edges)
         arguments["rules"].append(rule)
     return beam_search(
         reorder=model.reorder,

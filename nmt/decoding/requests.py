@@ -9,23 +9,20 @@ from nmt.config import EXTRA_TARGET_LENGTH, DecodingConfig, SearchOptions
 from nmt.data.tokenizer import Tokenizer
 from nmt.decoding import buckets
 from nmt.decoding.buckets import MAX_PHRASE_LENGTH, MAX_PHRASES, Request
+from nmt.decoding.phrases import cut, cut_otherwise
 from nmt.decoding.translation import split_line
-
-WORD_START = "\u2581"
-"""SentencePiece's sign for the space before a word."""
 
 
 class Sentence(NamedTuple):
     """A sentence, or a line, and what is asked of its translation.
 
-    Prefix and phrases are pieces, cut as if each began a word, or with a mark (".") ended one. A
-    piece may begin a longer word, and a word may be cut in another way: whoever must be sure looks
-    at the text.
+    Phrases are of whole words, written as they shall be or not be: "cats" is not "cat". A phrase
+    that is forbidden bars longer words too where the vocabulary cuts these into it and more.
     """
 
     text: str
     prefix: str = ""  # how it has to begin
-    forbidden: Sequence[str] = ()  # phrases that it may not contain, as the vocabulary cuts them
+    forbidden: Sequence[str] = ()  # phrases that it may not contain
     required: Sequence[str] = ()  # phrases that it must contain; a wider beam finds better ways
 
 
@@ -58,6 +55,31 @@ def each_of_sentences(
     sources = tokenizer.encode_source([sentence.text for sentence in sentences])
     for sentence, ids in zip(sentences, sources, strict=True):
         yield _of_sentence(sentence, ids, tokenizer, decoding, options)
+
+
+def stricter(
+    request: Request,
+    forbidden: Sequence[str],
+    found: Sequence[Sequence[str]],
+    tokenizer: Tokenizer,
+) -> Request | None:
+    """Forbids phrases in the ways, too, in which they are cut where they were found.
+
+    Args:
+      request: that was searched for.
+      forbidden: phrases.
+      found: translations, as pieces.
+      tokenizer: of the translations.
+
+    Returns:
+      Another request; None if none of the phrases was found.
+    """
+    ways = {
+        way[-MAX_PHRASE_LENGTH:]
+        for pieces in found
+        for way in cut_otherwise(tokenizer.ids(pieces), forbidden, tokenizer)
+    }
+    return request._replace(forbidden=(*request.forbidden, *sorted(ways))) if ways else None
 
 
 def of_pairs(
@@ -137,25 +159,13 @@ def _of_sentence(
         raise ValueError("samples cannot be made to contain phrases; leave out `required`")
     request = Request(
         ids,
-        _pieces(sentence.prefix, tokenizer) if sentence.prefix else (),
-        tuple(_phrase(phrase, tokenizer) for phrase in sentence.forbidden),
-        tuple(_phrase(phrase, tokenizer) for phrase in sentence.required),
+        tokenizer.encode_target([sentence.prefix])[0][:-1] if sentence.prefix else (),
+        tuple(cut(phrase, tokenizer) for phrase in sentence.forbidden),
+        tuple(cut(phrase, tokenizer) for phrase in sentence.required),
         max_length(ids, options),
     )
     _expect_room(request, decoding, options)
     return request
-
-
-def _pieces(text: str, tokenizer: Tokenizer) -> tuple[int, ...]:
-    return tuple(tokenizer.encode_target([text])[0][:-1])
-
-
-def _phrase(text: str, tokenizer: Tokenizer) -> tuple[int, ...]:
-    """Cuts a phrase as it stands in a sentence: a mark, such as ".", follows without a space."""
-    pieces = _pieces(text, tokenizer)
-    if len(pieces) < 2 or text.lstrip()[:1].isalnum():
-        return pieces
-    return pieces[tokenizer.target.id_to_piece(pieces[0]) == WORD_START :]
 
 
 def _of_pair(source: list[int], target: list[int], decoding: DecodingConfig) -> Request:

@@ -16,6 +16,7 @@ from nmt.decoding.search import (
     Rule,
     Select,
     Selected,
+    likeliest,
     top_k_sums,
 )
 
@@ -77,52 +78,81 @@ def forbidden_phrases(phrases: Int[Array, "Q P L"]) -> Rule:
     return rule
 
 
-def required_phrases(phrases: Int[Array, "Q P L"], eos_id: int) -> tuple[Rule, Select]:
+def required_phrases(
+    phrases: Int[Array, "Q P L"], eos_id: int, word_edges: Bool[ArrayLike, "V 2"]
+) -> tuple[Rule, Select]:
     """Makes a rule and a selection by which every output contains every phrase.
 
     The rule bars the end while a phrase is missing. The selection adds to the best continuations
-    those that go on with a missing phrase, groups them all by how many required pieces they hold,
-    and takes the best of each group in turn, beginning with the group that holds most: dynamic
-    beam allocation (Post and Vilar 2018, https://aclanthology.org/N18-1119). Phrases may overlap.
+    those that go on with a missing phrase, and the best of each hypothesis; groups them all by how
+    many required pieces they hold, and takes the best of each group in turn, beginning with the
+    group that holds most: dynamic beam allocation (Post and Vilar 2018,
+    https://aclanthology.org/N18-1119). Phrases may overlap.
+
+    Args:
+      phrases: of each sentence.
+      eos_id: ends a hypothesis.
+      word_edges: whether the first and the last character of each piece are of a word. A phrase is
+        missing where its last word goes on.
     """
+    first, last = jnp.asarray(word_edges).T
 
-    def told(progress: Progress) -> tuple[Int[Array, "B P L"], Int[Array, "B 1 P"]]:
+    def told(progress: Progress) -> tuple[Array, Array, Array]:
+        """Looks up phrases [B, P, L], their lengths [B, 1, P], and which end in a word."""
         own = phrases[progress.sentence]
-        return own, (own != NO_PIECE).sum(-1)[:, None]
+        lengths = (own != NO_PIECE).sum(-1, keepdims=True)
+        closing = jnp.take_along_axis(own, jnp.maximum(lengths - 1, 0), axis=-1)
+        in_word = (last[closing] & (lengths > 0))[:, None, :, 0]
+        return own, lengths[:, None, :, 0], in_word
 
-    def found(progress: Progress) -> tuple[Bool[Array, "B K P"], Bool[Array, "B K P L"]]:
-        """Tells which phrases the tokens contain whole, and what of each they end in."""
-        own, lengths = told(progress)
+    def found(
+        progress: Progress,
+    ) -> tuple[Bool[Array, "B K P"], Bool[Array, "B K P"], Bool[Array, "B K P L"]]:
+        """Tells which phrases the tokens have left behind, end in, and end in the first n of."""
+        own, lengths, in_word = told(progress)
         runs = _runs(progress, own)
-        return (runs == lengths[..., None]).any(-1), _begun(progress, runs, own.shape[-1])
+        behind = jnp.arange(runs.shape[-1]) + lengths[..., None]
+        joins = jax.vmap(lambda x, place: x[:, place])(first[progress.tokens], behind[:, 0])
+        whole = (runs == lengths[..., None]) & ~(in_word[..., None] & joins)
+        ends = _begun(progress, runs, own.shape[-1] + 1)
+        at_end = (ends & (jnp.arange(ends.shape[-1]) == lengths[..., None])).any(-1)
+        return (whole & (behind < _steps(progress)[..., None])).any(-1), at_end, ends[..., :-1]
 
     def rule(logits: Float[Array, "B K V"], progress: Progress) -> Float[Array, "B K V"]:
-        missing = (~found(progress)[0]).any(-1, keepdims=True)
+        passed, at_end, _ = found(progress)
+        missing = (~(passed | at_end)).any(-1, keepdims=True)
         barred = missing & (jnp.arange(logits.shape[-1]) == eos_id)
         return jnp.where(barred, NEVER, logits)
 
     def select(
         logits: Float[Array, "B K V"], offsets: Float[Array, "B K"], progress: Progress
     ) -> Selected:
-        own, lengths = told(progress)
+        own, lengths, in_word = told(progress)
         batch, beam_size, vocab_size = logits.shape
-        whole, ends = found(progress)
+        passed, at_end, ends = found(progress)
         counts = jnp.arange(own.shape[-1])
         _, best = top_k_sums(logits, offsets, beam_size)
         longest = jnp.where(ends, counts, 0).max(-1, keepdims=True)
         wanted = jnp.where(counts == longest, own[:, None], 0).sum(-1)
-        onward = jnp.arange(beam_size)[:, None] * vocab_size + jnp.maximum(wanted, 0)
+        loses = (in_word & at_end & ~passed).any(-1, keepdims=True) & first
+        keeps = likeliest(jnp.where(loses, NEVER, logits), progress)[..., None]
+        onward = jnp.concatenate([jnp.maximum(wanted, 0), keeps], axis=-1)
+        onward = onward + jnp.arange(beam_size)[:, None] * vocab_size
+        useful = jnp.concatenate([~(passed | at_end), jnp.ones_like(keeps, bool)], axis=-1)
         index = jnp.concatenate([best, onward.reshape(batch, -1)], axis=1)
-        offered = jnp.concatenate([jnp.ones_like(best, bool), ~whole.reshape(batch, -1)], axis=1)
+        offered = jnp.concatenate([jnp.ones_like(best, bool), useful.reshape(batch, -1)], axis=1)
         offered = offered & ~_came_before(index, offered)
         parents, token = index // vocab_size, index % vocab_size
         sums = jnp.take_along_axis(logits.reshape(batch, -1), index, axis=1)
         sums = sums + jnp.take_along_axis(offsets, parents, axis=1)
         sums = jnp.where(offered, sums, NEVER)
 
-        whole, ends = (jax.vmap(lambda x, p: x[p])(x, parents) for x in (whole, ends))
+        passed, at_end, ends = (
+            jax.vmap(lambda x, p: x[p])(x, parents) for x in (passed, at_end, ends)
+        )
         goes_on = ends & (own[:, None] == token[..., None, None])
         held = jnp.where(goes_on, counts + 1, 0).max(-1)
+        whole = passed | (at_end & ~(in_word & first[token][..., None]))
         group = jnp.where(whole, lengths, held).sum(-1)
         order = jnp.lexsort((-group, _rank(sums, group), sums == NEVER))[:, :beam_size]
         sums, parents, token = (

@@ -1,5 +1,6 @@
 """What a translation is, and how a line that is too long becomes several and one again."""
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from itertools import chain
@@ -23,6 +24,9 @@ class Translation(NamedTuple):
 
 NOTHING = Translation("", 0.0, (), ())
 """What an empty sentence becomes."""
+
+UNMET = NOTHING._replace(score=-math.inf)
+"""What a sentence becomes of which no translation was found that is as was asked."""
 
 
 def joined(parts: Sequence[str], translations: Sequence[Translation]) -> Translation:

@@ -19,9 +19,10 @@ from nmt.config import EXTRA_TARGET_LENGTH, Config, InputError, SearchOptions
 from nmt.data.tokenizer import Tokenizer, clean
 from nmt.decoding import alignment, buckets, decoder
 from nmt.decoding.alignment import Aligner, Link, PieceAttention, Span, owners, whitespace_words
-from nmt.decoding.buckets import QUEUE, Batch, Request
+from nmt.decoding.buckets import MAX_PHRASES, QUEUE, Batch, Request
 from nmt.decoding.compiled import Call, Compiled, Function
 from nmt.decoding.decoder import Ids, Phrases, Sampling, Values
+from nmt.decoding.phrases import word_edges
 from nmt.decoding.requests import (
     Sentence,
     check_pair,
@@ -30,10 +31,11 @@ from nmt.decoding.requests import (
     of_pairs,
     of_sentences,
     parts_that_fit,
+    stricter,
 )
 from nmt.decoding.rules import NO_PIECE
 from nmt.decoding.search import Hypotheses
-from nmt.decoding.translation import NOTHING, Translation, joined
+from nmt.decoding.translation import NOTHING, UNMET, Translation, joined
 from nmt.models.ensemble import Ensemble
 from nmt.models.quantization import cast_params, quantize_params
 from nmt.models.seq2seq import Params, SequenceModel, build, init_params
@@ -76,7 +78,8 @@ class Translator:
         self.model, self.tokenizer, self.config = model, tokenizer, config
         self.params = parallel.replicate_locally(params)
         self.aligner = aligner or Aligner.default(config.model)
-        self._ids = Ids(tokenizer.pad_id, tokenizer.bos_id, tokenizer.eos_id)
+        ids = tokenizer.pad_id, tokenizer.bos_id, tokenizer.eos_id
+        self._ids = Ids(*ids, word_edges(tokenizer))
         self._compiled = Compiled(model, self._ids)
         self.compiled = self._compiled.shapes
 
@@ -127,40 +130,64 @@ class Translator:
         attention: bool,
     ) -> list[Translation]:
         """Translates sentences as `translate` does, behind what refuses them."""
-        num_hypotheses, values = self._values(choice)
         if alignments or attention:
             self._expect_attention()
         nothing = NOTHING._replace(alignment=() if alignments else None)
         translations = [nothing] * len(sentences)
-        targets: list[list[int]] = [[]] * len(sentences)
+        for number, (best, *others) in self._searched(sentences, requests, choice):
+            translations[number] = best._replace(
+                alternatives=tuple(others), alignment=nothing.alignment
+            )
+        if not (alignments or attention):
+            return translations
+        targets = [
+            [*self.tokenizer.ids(found.tokens), self._ids.eos] if found.token_log_probs else []
+            for found in translations
+        ]
+        forced = [
+            Request(request.source if target else [], prefix=target)
+            for request, target in zip(requests, targets, strict=True)
+        ]
+        for number, weights in self._weights(decoder.cross_attention, forced, choice):
+            target = self.tokenizer.decoded_starts(targets[number][:-1])
+            looks = self._piece_attention(weights, sentences[number].text, target, whitespace_words)
+            translations[number] = translations[number]._replace(
+                alignment=self._align(looks) if alignments else None,
+                attention=looks if attention else None,
+            )
+        return translations
+
+    def _searched(
+        self, sentences: Sequence[Sentence], requests: Sequence[Request], choice: SearchOptions
+    ) -> Iterator[tuple[int, list[Translation]]]:
+        """Yields the number of a sentence that is not blank, and its translations, best first.
+
+        A search knows what is forbidden as the vocabulary cuts it. Where that stands in a
+        translation cut otherwise, the sentence is searched again and may not contain these either.
+        """
+        num_hypotheses, values = self._values(choice)
 
         def searched(batch: Batch) -> Call:
             static = {"num_hypotheses": num_hypotheses, "num_rows": batch.num_rows}
             return Call(decoder.search, (batch.source, batch.phrases), (values,), static)
 
         found: Hypotheses
-        for batch, found in self._run(searched, requests, choice, queue=QUEUE):
-            for row, number in batch.rows:
-                best, *others = self._listed(found, row, choice.samples or choice.n_best)
-                translations[number] = best._replace(
-                    alternatives=tuple(others), alignment=nothing.alignment
-                )
-                targets[number] = found.tokens[row, 0, : found.lengths[row, 0]].tolist()
-        if alignments or attention:
-            forced = [
-                Request(request.source if target else [], prefix=target)
-                for request, target in zip(requests, targets, strict=True)
-            ]
-            for number, weights in self._weights(decoder.cross_attention, forced, choice):
-                target = self.tokenizer.decoded_starts(targets[number][:-1])
-                looks = self._piece_attention(
-                    weights, sentences[number].text, target, whitespace_words
-                )
-                translations[number] = translations[number]._replace(
-                    alignment=self._align(looks) if alignments else None,
-                    attention=looks if attention else None,
-                )
-        return translations
+        left = dict(enumerate(requests))
+        while left:
+            numbers, asked, left = list(left), list(left.values()), {}
+            for batch, found in self._run(searched, asked, choice, queue=QUEUE):
+                for row, place in batch.rows:
+                    number = numbers[place]
+                    listed = self._listed(found, row, choice.samples or choice.n_best)
+                    tokens = [translation.tokens for translation in listed]
+                    forbidden = sentences[number].forbidden
+                    again = stricter(asked[place], forbidden, tokens, self.tokenizer)
+                    if again is None:
+                        yield number, listed
+                    elif len(again.forbidden) > MAX_PHRASES:
+                        yield number, [UNMET]
+                    else:
+                        left[number] = again
 
     def score(
         self,

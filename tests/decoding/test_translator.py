@@ -1,6 +1,7 @@
 """What a translator promises, of a small model."""
 
 import copy
+import re
 from dataclasses import replace
 from functools import cache, partial
 from itertools import islice
@@ -27,7 +28,7 @@ from nmt.data.corpora import load_corpus
 from nmt.data.pipeline import TrainBatches
 from nmt.decoding import buckets
 from nmt.decoding.buckets import Request, batches
-from nmt.decoding.translation import NOTHING, split_line
+from nmt.decoding.translation import NOTHING, UNMET, split_line
 from nmt.models.seq2seq import build
 from nmt.training.optimizer import make_optimizer
 from nmt.training.step import init_state, make_train_step
@@ -193,6 +194,55 @@ def test_prefix_forbidden_and_required_phrases_are_heeded(beam_size):
             assert not sentence.strip() or all(
                 contains(translation.tokens, pieces(phrase)) for phrase in wanted
             )
+
+
+def words_of(text: str) -> list[str]:
+    return re.findall(r"\w+", text)
+
+
+def test_a_forbidden_word_does_not_come_back_cut_otherwise(monkeypatch):
+    own, word, options = translator(), "O", {"n_best": 3}
+    plain = own.translate(SENTENCES, **options)
+    found_in = [any(word in words_of(x.text) for x in (t, *t.alternatives)) for t in plain]
+    assert 1 < sum(found_in) < 6
+    # As if the vocabulary cut the word in a way in which the model does not say it.
+    as_bytes = tuple(own.tokenizer.ids(["\u2581", "<0x4F>"]))
+    monkeypatch.setattr("nmt.decoding.requests.cut", lambda *_: as_bytes)
+    searches, run = [], nmt.Translator._run
+
+    def counted(self, call, requests, *args, **kwargs):
+        searches.append(requests)
+        return run(self, call, requests, *args, **kwargs)
+
+    monkeypatch.setattr(nmt.Translator, "_run", counted)
+    sentences = asking(forbidden=[word])
+    found = own.translate(sentences, **options)
+    for translation in found:
+        for listed in (translation, *translation.alternatives):
+            assert word not in words_of(listed.text)
+    assert [len(asked) for asked in searches[:2]] == [6, sum(found_in)]
+    assert all(as_bytes in x.forbidden and len(x.forbidden) > 1 for x in searches[1])
+    assert found == [own.translate([sentence], **options)[0] for sentence in sentences]
+    # Of too many ways the search gives up.
+    monkeypatch.setattr("nmt.decoding.translator.MAX_PHRASES", 1)
+    unmet = UNMET._replace(alignment=())
+    given_up = own.translate(sentences, alignments=True, **options)
+    assert [x == unmet for x in given_up] == found_in
+
+
+def test_a_longer_word_is_not_the_one_that_is_required():
+    own = translator()
+    vocabulary = {word for line in load_corpus(CONFIG.data).train[1] for word in words_of(line)}
+    stems = [x[:-1] for x in sorted(vocabulary) if len(x) > 2 and pieces(x)[:-1] == pieces(x[:-1])]
+    assert len(stems) > 9
+    longer = 0
+    for stem in stems[:3]:
+        for found in own.translate(asking(required=[stem]), n_best=3):
+            for translation in (found, *found.alternatives):
+                words = words_of(translation.text)
+                assert translation == NOTHING or stem in words
+                longer += any(word != stem and word.startswith(stem) for word in words)
+    assert longer  # it was met, and did not count
 
 
 def test_a_mark_is_forbidden_and_required_where_it_ends_a_word():
