@@ -1,9 +1,31 @@
 """Neural machine translation in JAX."""
 
-from nmt.config import Config
-from nmt.decoding.requests import Sentence
-from nmt.decoding.translation import Translation
-from nmt.decoding.translator import Translator, ensemble, load
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nmt.config import Config
+    from nmt.decoding.requests import Sentence
+    from nmt.decoding.translation import Translation
+    from nmt.decoding.translator import Translator, ensemble, load
 
 __all__ = ["Config", "Sentence", "Translation", "Translator", "ensemble", "load"]
 __version__ = "0.1.0"
+
+_PLACES = {
+    "Config": "config",
+    "Sentence": "decoding.requests",
+    "Translation": "decoding.translation",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # What takes seconds to import is imported when it is asked for, so that the command line is
+    # ready for Ctrl-C before.
+    if name not in __all__:
+        raise AttributeError(f"module 'nmt' has no attribute {name!r}")
+    return getattr(import_module(f"nmt.{_PLACES.get(name, 'decoding.translator')}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

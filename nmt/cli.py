@@ -12,7 +12,7 @@ import threading
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -42,9 +42,6 @@ from nmt.evaluation.alignment import alignment_error_rate
 from nmt.evaluation.metrics import Bin, bleu_by_length, compare, corpus_scores
 from nmt.progress import progress_bar, say
 
-INTERRUPTED = 130
-"""Exit status of a command that Ctrl-C ended."""
-
 
 def translate(
     workdir: tuple[Path, ...],
@@ -70,7 +67,8 @@ def translate(
         checkpoint: Which to load: the best by dev BLEU, the latest, or that of a step.
         precision: Of activations and weights; None is the model's own, as it was trained.
         input_format: A line is text, or a JSON object of "text" and of what is asked of its
-            translation: a "prefix", and lists of phrases that are "forbidden" and "required".
+            translation: a "prefix", and lists of phrases, of whole words, that are "forbidden" and
+            "required".
         format: A line is the best translation, or a JSON object of all that is known of it.
         overlong: Splits a line of more than decoding.max_source_length pieces at sentence ends and
             joins the translations of its parts, or translates the first part, or ends with an
@@ -405,7 +403,12 @@ def mistakes(where: str = "") -> Iterator[None]:
 
 
 def read_sentence(line: str) -> Sentence:
-    """Reads a sentence, and what is asked of its translation, from a JSON object."""
+    """Reads a sentence, and what is asked of its translation, from a JSON object.
+
+    A blank line is a blank sentence, so that there are as many.
+    """
+    if not line.strip():
+        return Sentence("")
     try:
         fields = json.loads(line)
     except (ValueError, RecursionError):
@@ -553,7 +556,7 @@ def run(command: Callable[[], Any]) -> int:
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        return INTERRUPTED
+        return 128 + signal.SIGINT
     except BrokenPipeError:  # whoever reads has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
@@ -570,16 +573,6 @@ def unraisable(error: Any) -> None:
         threading.Timer(0.1, _thread.interrupt_main).start()
 
 
-def end_now(*_: Any) -> None:
-    """Ends the process: what is being computed cannot be stopped, and nobody waits for it."""
-    with suppress(OSError, ValueError, RuntimeError):  # closed, or in the middle of a write
-        if sys.stdout is not None:
-            sys.stdout.flush()  # what was printed is not lost
-    with suppress(OSError):
-        os.write(2, b"\ninterrupted\n" if os.isatty(2) else b"interrupted\n")
-    os._exit(INTERRUPTED)
-
-
 COMMANDS: dict[str, Callable[..., Any]] = {
     "translate": translate,
     "score": score,
@@ -591,8 +584,6 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 
 def main() -> int:
     """Runs the command line."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where it is ignored
-        signal.signal(signal.SIGINT, end_now)
     return run(
         lambda: tyro.extras.subcommand_cli_from_dict(
             COMMANDS,

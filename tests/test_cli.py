@@ -19,7 +19,7 @@ from typing import NamedTuple
 import pytest
 
 import nmt
-from nmt import cli, parallel
+from nmt import cli, parallel, progress
 from nmt.config import InputError
 from nmt.decoding.translation import Translation
 
@@ -51,7 +51,6 @@ def command(monkeypatch, capsys, loaded):
             patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
             patch.setattr(sys, "stdout", io.TextIOWrapper(out, write_through=True))
             patch.setattr(sys, "unraisablehook", sys.unraisablehook)
-            patch.setattr(signal, "signal", lambda *_: None)  # who interrupts the tests means them
             status = cli.main()
             return Result(status, out.getvalue(), capsys.readouterr().err)
 
@@ -346,6 +345,8 @@ def test_what_is_asked_of_a_translation_is_read_as_json(run, command, translator
     expected = translator.translate([nmt.Sentence(**fields) for fields in asked], beam_size=2)
     assert result.status == 0
     assert result.out.decode().split("\n") == [*(t.text for t in expected), ""]
+    blank = command(*json_lines, text=f"\n{lines[0]}  \n")
+    assert (blank.status, blank.out) == (0, f"\n{expected[0].text}\n\n".encode())
     for line, message in {
         "The boy sleeps.": "no JSON",
         "[" * 100_000: "no JSON",
@@ -367,6 +368,19 @@ def test_what_is_asked_of_a_translation_is_read_as_json(run, command, translator
         "error: standard input, line 2: 17 phrases of up to 1 pieces; expected"
     )
     assert "; each once more for prefixes and forbidden phrases" in result.err
+
+
+def test_bars_are_on_standard_error_where_somebody_looks(run, command, monkeypatch):
+    text = "The boy sleeps.\nMaria!\n"
+    quiet = command("translate", "--workdir", run, text=text)
+    assert "2it" not in quiet.err
+    monkeypatch.setattr(progress, "watched", lambda: True)
+    shown = command("translate", "--workdir", run, text=text)
+    assert shown.out == quiet.out
+    assert "translate: 2it" in shown.err
+    pairs = "".join(f"{line}\tO menino dorme.\n" for line in text.splitlines())
+    for name in ("score", "align"):
+        assert f"{name}: 2it" in command(name, "--workdir", run, text=pairs).err
 
 
 def test_what_no_translation_can_be_is_said_and_empty(run, tmp_path, command):
@@ -516,6 +530,24 @@ def test_an_interrupted_job_says_so_and_keeps_what_was_written(line, run):
             process.send_signal(signal.SIGINT)  # people press twice
         assert process.wait(timeout=60) == 130
         assert process.stderr.read().decode().splitlines()[1:] == ["interrupted"]
+
+
+@pytest.mark.skipif(
+    signal.getsignal(signal.SIGINT) == signal.SIG_IGN,
+    reason="what is started in the background of a shell ignores interrupts",
+)
+@pytest.mark.parametrize("after", [0.05, 0.3])
+def test_a_command_that_still_imports_can_be_interrupted(after):
+    # Without the installed command's own first lines, whose time Python's start alone decides.
+    program = "from nmt.__main__ import main; print(flush=True); main()"
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        process.stdout.readline()
+        time.sleep(after)
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 130
+        assert process.stderr.read() == b"interrupted\n"
 
 
 def test_an_interruption_that_falls_into_a_callback_is_not_lost():

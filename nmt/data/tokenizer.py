@@ -161,6 +161,8 @@ class Tokenizer:
         self, processor: sentencepiece.SentencePieceProcessor, texts: Sequence[str]
     ) -> list[list[int]]:
         cleaned = [clean(text) for text in texts]
+        if len(texts) == 1:  # threads would take ten times as long as the text
+            return [[*processor.encode(cleaned[0]), self.eos_id]]
         return [[*ids, self.eos_id] for ids in processor.encode(cleaned, num_threads=-1)]
 
     def _sample(

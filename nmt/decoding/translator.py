@@ -537,16 +537,15 @@ class Translator:
         return zip(batches, self._compiled.run(self.params, map(make_call, called)), strict=True)
 
     def _listed(self, found: Hypotheses, row: int, n_best: int) -> list[Translation]:
-        """Lists the hypotheses of a sentence: one at least, which may be empty."""
+        """Lists the hypotheses of a sentence; what was not found leaves a place empty."""
         translations = []
         for k in range(n_best):
-            length = int(found.lengths[row, k])
-            if length or k == 0:
-                ids = found.tokens[row, k, : max(0, length - 1)].tolist()
+            if length := int(found.lengths[row, k]):
+                ids = found.tokens[row, k, : length - 1].tolist()
                 log_probs = found.log_probs[row, k, :length].tolist()
                 score = float(found.scores[row, k])
                 translations.append(self._translation(ids, log_probs, score))
-        return translations
+        return translations or [UNMET]
 
     def _translation(self, ids: list[int], log_probs: Sequence[float], score: float) -> Translation:
         """Turns the ids of one hypothesis, without the end, into text."""

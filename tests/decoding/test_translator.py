@@ -7,6 +7,7 @@ from functools import cache, partial
 from itertools import islice
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -26,8 +27,11 @@ from nmt.config import (
 from nmt.data import grammar, tokenizer
 from nmt.data.corpora import load_corpus
 from nmt.data.pipeline import TrainBatches
-from nmt.decoding import buckets
+from nmt.decoding import buckets, decoder
 from nmt.decoding.buckets import Request, batches
+from nmt.decoding.decoder import Phrases
+from nmt.decoding.rules import NO_PIECE
+from nmt.decoding.search import Hypotheses, beam_search, greedy_search
 from nmt.decoding.translation import NOTHING, UNMET, split_line
 from nmt.models.seq2seq import build
 from nmt.training.optimizer import make_optimizer
@@ -517,9 +521,58 @@ def test_arrays_are_searched_by_a_pure_function():
     np.testing.assert_array_equal(mapped.tokens[:, 0], found.tokens)
     plain = own.search(params, source)
     jax.tree.map(np.testing.assert_array_equal, plain, found)
+    devices = 2 if jax.local_device_count() > 1 else 1
+    shards = jax.pmap(own.search, in_axes=(None, 0))(params, source.reshape(devices, -1, 16))
+    np.testing.assert_array_equal(np.concatenate(shards.tokens), found.tokens)
     serialized = jax.export.export(jax.jit(lambda *x: tuple(own.search(*x))))(params, source)
     again = jax.export.deserialize(serialized.serialize()).call(params, source)
     jax.tree.map(np.testing.assert_array_equal, again, tuple(found))
+
+
+@pytest.mark.parametrize("beam_size", [1, 3])
+def test_what_is_off_is_not_computed(beam_size):
+    own = translator()
+    source = np.full((2, 16), own.tokenizer.eos_id, np.int32)
+
+    def searched(*phrases, **options) -> str:
+        _, values = own._values(SearchOptions(beam_size=beam_size, **options))
+        search = partial(own.search, num_hypotheses=beam_size)
+        return str(jax.make_jaxpr(search)(own.params, source, Phrases(*phrases), values))
+
+    def plain(params, source) -> Hypotheses:
+        """The search of `search.py`, as of one who knows of no options."""
+        apply = partial(own.model.apply, {"params": params})
+
+        def begin(sentences):
+            arrays = decoder.teacher_forced(own._ids, source[sentences], source[:, :1])[:3]
+            memory = apply(*arrays, deterministic=True, method="encode")
+            return apply(memory, beam_size, 66, method="start")
+
+        step = partial(apply, method="decode_step")
+        ids = {"pad_id": own._ids.pad, "bos_id": own._ids.bos, "eos_id": own._ids.eos}
+        lengths = jnp.full(2, 66)
+        if beam_size == 1:
+            return greedy_search(begin, step, lengths, max_length=66, **ids)
+        rest = {"beam_size": beam_size, "max_length": 66, **ids}
+        return beam_search(begin, step, own.model.reorder, lengths, **rest)
+
+    def num_steps(jaxpr: str) -> int:
+        return jaxpr.count(" = ")
+
+    least = num_steps(str(jax.make_jaxpr(plain)(own.params, jnp.asarray(source))))
+    off = searched()
+    # What is more: the length normalisation's values are traced. Each option takes as much at least.
+    assert least <= num_steps(off) <= least + 11
+    array = np.full((2, 16, 16), NO_PIECE, np.int32)
+    for on in (
+        searched(min_length=2),
+        searched(no_repeat_ngram=2),
+        searched(samples=beam_size),
+        searched(array[:, 0]),
+        searched(None, array),
+        searched(None, None, array),
+    ):
+        assert on != off
 
 
 # Alignments and attention.
