@@ -561,7 +561,7 @@ def test_what_is_off_is_not_computed(beam_size):
 
     least = num_steps(str(jax.make_jaxpr(plain)(own.params, jnp.asarray(source))))
     off = searched()
-    # What is more: the length normalisation's values are traced. Each option takes as much at least.
+    # More is that the length normalisation's values are traced; each option takes as much or more.
     assert least <= num_steps(off) <= least + 11
     array = np.full((2, 16, 16), NO_PIECE, np.int32)
     for on in (
