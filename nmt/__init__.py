@@ -1,6 +1,7 @@
 """Neural machine translation in JAX."""
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,9 +23,11 @@ _PLACES = {
 def __getattr__(name: str) -> Any:
     # What takes seconds to import is imported when it is asked for, so that the command line is
     # ready for Ctrl-C before.
-    if name not in __all__:
-        raise AttributeError(f"module 'nmt' has no attribute {name!r}")
-    return getattr(import_module(f"nmt.{_PLACES.get(name, 'decoding.translator')}"), name)
+    if name in __all__:
+        return getattr(import_module(f"nmt.{_PLACES.get(name, 'decoding.translator')}"), name)
+    if find_spec(f"nmt.{name}"):
+        return import_module(f"nmt.{name}")
+    raise AttributeError(f"module 'nmt' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -23,6 +23,9 @@ ROWS = 8
 MAX_PHRASES, MAX_PHRASE_LENGTH = 16, 16
 """Phrases that a translation may be asked to contain or not to, and pieces of one of them."""
 
+MAX_WAYS = 2 * MAX_PHRASES
+"""Ways in which forbidden phrases may be cut: their own, and those in which they came back."""
+
 
 class Request(NamedTuple):
     """A sentence and what is asked of its translation, as ids."""
@@ -126,10 +129,12 @@ def arrays(
       pad_id: fills up the source.
     """
     num_rows, length = shape
-    phrases = num_rows, MAX_PHRASES, MAX_PHRASE_LENGTH
     source = np.full(shape, pad_id, np.int32)
     prefix = np.full((num_rows, length + EXTRA_TARGET_LENGTH), NO_PIECE, np.int32)
-    forbidden, required = (np.full(phrases, NO_PIECE, np.int32) for _ in range(2))
+    forbidden, required = (
+        np.full((num_rows, most, MAX_PHRASE_LENGTH), NO_PIECE, np.int32)
+        for most in (MAX_WAYS, MAX_PHRASES)
+    )
     for row, number in rows:
         request = requests[number]
         source[row, : len(request.source)] = request.source

@@ -20,6 +20,10 @@ _WITHOUT_SPACES = re.compile(  # Thai, Lao, Burmese, Khmer, kana, Chinese charac
 )
 
 
+_OPENING = '"#&*@\u00a1\u00bf'
+"""Punctuation that may stand before a word, though its category does not say so."""
+
+
 def occurrences(text: str, phrase: str) -> Iterator[Span]:
     """Yields where a phrase stands in a text, whole."""
     start = text.find(phrase)
@@ -49,12 +53,14 @@ def word_edges(tokenizer: Tokenizer) -> Bool[np.ndarray, "V 2"]:
 def cut(phrase: str, tokenizer: Tokenizer) -> tuple[int, ...]:
     """Cuts a phrase into target pieces as it stands in a sentence.
 
-    The first begins a word, except where the phrase begins with what follows without a space.
+    The first follows a space, except where the phrase begins with a mark that closes, or with a
+    script that has no spaces.
     """
     pieces = tokenizer.encode_target([phrase])[0][:-1]
-    if _in_word(phrase.lstrip()[:1]):
+    shown = tokenizer.decode(pieces)  # as the vocabulary normalises it
+    if not _follows_without_space(shown[:1]):
         return tuple(pieces)
-    behind = tokenizer.encode_target([f"a{phrase.lstrip()}"])[0][:-1]
+    behind = tokenizer.encode_target([f"a{shown}"])[0][:-1]
     for number in range(1, len(behind)):
         if tokenizer.decode(behind[:number]) == "a":
             return tuple(behind[number:])
@@ -90,6 +96,13 @@ def cut_otherwise(
 def _is_inside(text: str, place: int) -> bool:
     """Tells whether a word runs across a place in a text."""
     return 0 < place < len(text) and _in_word(text[place - 1]) and _in_word(text[place])
+
+
+def _follows_without_space(character: str) -> bool:
+    if not character or character in _OPENING:
+        return False
+    closes = unicodedata.category(character) in ("Pd", "Pe", "Pf", "Po")
+    return closes or bool(_WITHOUT_SPACES.match(character))
 
 
 def _in_word(character: str) -> bool:

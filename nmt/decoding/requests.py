@@ -17,7 +17,8 @@ class Sentence(NamedTuple):
     """A sentence, or a line, and what is asked of its translation.
 
     Phrases are of whole words, written as they shall be or not be: "cats" is not "cat". A phrase
-    that is forbidden bars longer words too where the vocabulary cuts these into it and more.
+    that is forbidden bars longer words too where the vocabulary cuts these into it and more. Of a
+    line that is split, each part is looked at alone.
     """
 
     text: str

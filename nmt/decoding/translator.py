@@ -19,7 +19,7 @@ from nmt.config import EXTRA_TARGET_LENGTH, Config, InputError, SearchOptions
 from nmt.data.tokenizer import Tokenizer, clean
 from nmt.decoding import alignment, buckets, decoder
 from nmt.decoding.alignment import Aligner, Link, PieceAttention, Span, owners, whitespace_words
-from nmt.decoding.buckets import MAX_PHRASES, QUEUE, Batch, Request
+from nmt.decoding.buckets import MAX_WAYS, QUEUE, Batch, Request
 from nmt.decoding.compiled import Call, Compiled, Function
 from nmt.decoding.decoder import Ids, Phrases, Sampling, Values
 from nmt.decoding.phrases import word_edges
@@ -184,7 +184,7 @@ class Translator:
                     again = stricter(asked[place], forbidden, tokens, self.tokenizer)
                     if again is None:
                         yield number, listed
-                    elif len(again.forbidden) > MAX_PHRASES:
+                    elif len(again.forbidden) > MAX_WAYS:
                         yield number, [UNMET]
                     else:
                         left[number] = again

@@ -71,6 +71,9 @@ def test_edges_are_of_the_characters_of_pieces():
         ("'s hat", ["'", "s", "\u2581hat"]),
         ("\u732b", ["<0xE7>", "<0x8C>", "<0xAB>"]),
         (" ", []),
+        ("(cat)", ["\u2581", "<0x28>", "c", "a", "t", "<0x29>"]),  # opens behind a space
+        ('"', ["\u2581", "<0x22>"]),
+        ("\u2116", ["\u2581", "<0x4E>", "<0x6F>"]),  # a symbol that becomes letters
     ],
 )
 def test_a_phrase_is_cut_as_it_stands_in_a_sentence(phrase, expected):

@@ -228,7 +228,7 @@ def test_a_forbidden_word_does_not_come_back_cut_otherwise(monkeypatch):
     assert all(as_bytes in x.forbidden and len(x.forbidden) > 1 for x in searches[1])
     assert found == [own.translate([sentence], **options)[0] for sentence in sentences]
     # Of too many ways the search gives up.
-    monkeypatch.setattr("nmt.decoding.translator.MAX_PHRASES", 1)
+    monkeypatch.setattr("nmt.decoding.translator.MAX_WAYS", 1)
     unmet = UNMET._replace(alignment=())
     given_up = own.translate(sentences, alignments=True, **options)
     assert [x == unmet for x in given_up] == found_in
