@@ -44,6 +44,7 @@ from nmt.models.seq2seq import build, init_params
 
 MODELS = {"base": TransformerConfig(), "rnnsearch": RecurrentConfig(readout_dim=500)}
 VOCAB_SIZE, LENGTH = 32_000, 32
+
 TURN = 1.0
 """Least seconds of a contender's turn: what takes less is repeated, and its median time counts, as
 others' turns leave nothing of it in the caches."""

@@ -19,7 +19,6 @@ _WITHOUT_SPACES = re.compile(  # Thai, Lao, Burmese, Khmer, kana, Chinese charac
     "\U00020000-\U0003ffff]"
 )
 
-
 _OPENING = '"#&*@\u00a1\u00bf'
 """Punctuation that may stand before a word, though its category does not say so."""
 
@@ -56,15 +55,18 @@ def cut(phrase: str, tokenizer: Tokenizer) -> tuple[int, ...]:
     The first follows a space, except where the phrase begins with a mark that closes, or with a
     script that has no spaces.
     """
-    pieces = tokenizer.encode_target([phrase])[0][:-1]
-    shown = tokenizer.decode(pieces)  # as the vocabulary normalises it
-    if not _follows_without_space(shown[:1]):
-        return tuple(pieces)
-    behind = tokenizer.encode_target([f"a{shown}"])[0][:-1]
-    for number in range(1, len(behind)):
-        if tokenizer.decode(behind[:number]) == "a":
-            return tuple(behind[number:])
-    return tuple(pieces)
+    shown = normalized(phrase, tokenizer)
+    if _follows_without_space(shown[:1]):
+        behind = tokenizer.encode_target([f"a{shown}"])[0][:-1]
+        for number in range(1, len(behind)):
+            if tokenizer.decode(behind[:number]) == "a":
+                return tuple(behind[number:])
+    return tuple(tokenizer.encode_target([shown])[0][:-1])
+
+
+def normalized(phrase: str, tokenizer: Tokenizer) -> str:
+    """Writes a phrase as translations write it: as the vocabulary normalises text."""
+    return tokenizer.decode(tokenizer.encode_target([phrase])[0])
 
 
 def cut_otherwise(
@@ -74,11 +76,9 @@ def cut_otherwise(
 
     Args:
       ids: of the translation, without its end.
-      phrases: any text; what the vocabulary normalises is.
+      phrases: as `normalized` writes them.
       tokenizer: of the translation.
     """
-    if not phrases:
-        return []
     text, starts = tokenizer.decoded_starts(ids)
     first_byte = np.cumsum([0, *(len(character.encode()) for character in text)])
     # The bytes of a character begin, and so end, together.
@@ -86,8 +86,7 @@ def cut_otherwise(
     ends = bounds[np.searchsorted(bounds, starts, side="right")]
     found = []
     for phrase in phrases:
-        shown = tokenizer.decode(tokenizer.encode_target([phrase])[0])
-        for start, end in occurrences(clean(text), shown):
+        for start, end in occurrences(clean(text), phrase):
             own = (ends > first_byte[start]) & (np.asarray(starts) < first_byte[end])
             found.append(tuple(np.asarray(ids)[own].tolist()))
     return found

@@ -9,7 +9,7 @@ from nmt.config import EXTRA_TARGET_LENGTH, DecodingConfig, SearchOptions
 from nmt.data.tokenizer import Tokenizer
 from nmt.decoding import buckets
 from nmt.decoding.buckets import MAX_PHRASE_LENGTH, MAX_PHRASES, Request
-from nmt.decoding.phrases import cut, cut_otherwise
+from nmt.decoding.phrases import cut, cut_otherwise, normalized
 from nmt.decoding.translation import split_line
 
 
@@ -75,10 +75,13 @@ def stricter(
     Returns:
       Another request; None if none of the phrases was found.
     """
+    if not forbidden:  # as mostly
+        return None
+    phrases = [normalized(phrase, tokenizer) for phrase in forbidden]
     ways = {
         way[-MAX_PHRASE_LENGTH:]
         for pieces in found
-        for way in cut_otherwise(tokenizer.ids(pieces), forbidden, tokenizer)
+        for way in cut_otherwise(tokenizer.ids(pieces), phrases, tokenizer)
     }
     return request._replace(forbidden=(*request.forbidden, *sorted(ways))) if ways else None
 

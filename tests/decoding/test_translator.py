@@ -227,6 +227,9 @@ def test_a_forbidden_word_does_not_come_back_cut_otherwise(monkeypatch):
     assert [len(asked) for asked in searches[:2]] == [6, sum(found_in)]
     assert all(as_bytes in x.forbidden and len(x.forbidden) > 1 for x in searches[1])
     assert found == [own.translate([sentence], **options)[0] for sentence in sentences]
+    # As many phrases as may be asked leave room for the ways in which they come back.
+    full = own.translate(asking(forbidden=[*(f"x{n}" for n in range(15)), word]), **options)
+    assert [x.score == -np.inf for x in full] == [False] * 6
     # Of too many ways the search gives up.
     monkeypatch.setattr("nmt.decoding.translator.MAX_WAYS", 1)
     unmet = UNMET._replace(alignment=())
@@ -534,35 +537,47 @@ def test_what_is_off_is_not_computed(beam_size):
     own = translator()
     source = np.full((2, 16), own.tokenizer.eos_id, np.int32)
 
-    def searched(*phrases, **options) -> str:
-        _, values = own._values(SearchOptions(beam_size=beam_size, **options))
-        search = partial(own.search, num_hypotheses=beam_size)
-        return str(jax.make_jaxpr(search)(own.params, source, Phrases(*phrases), values))
+    def values(**options) -> decoder.Values:
+        return own._values(SearchOptions(beam_size=beam_size, **options))[1]
 
-    def plain(params, source) -> Hypotheses:
-        """The search of `search.py`, as of one who knows of no options."""
+    def searched(*phrases, **options) -> str:
+        search = partial(own.search, num_hypotheses=beam_size)
+        arguments = own.params, jnp.asarray(source), Phrases(*phrases), values(**options)
+        return str(jax.make_jaxpr(search)(*arguments))
+
+    def plain(params, source, _, told) -> Hypotheses:
+        """The search of `search.py`, as of one who knows of no rule, choice or selection."""
         apply = partial(own.model.apply, {"params": params})
+        pad_id, bos_id, eos_id, _ = own._ids
+        lengths = (source != pad_id).sum(1)
+        limits = jnp.int32(told.max_length_factor * lengths) + told.max_length_extra
 
         def begin(sentences):
-            arrays = decoder.teacher_forced(own._ids, source[sentences], source[:, :1])[:3]
-            memory = apply(*arrays, deterministic=True, method="encode")
+            given = source[sentences]
+            segments = (given != pad_id).astype(jnp.int32)
+            positions = jnp.broadcast_to(jnp.arange(16), given.shape)
+            memory = apply(given, segments, positions, deterministic=True, method="encode")
             return apply(memory, beam_size, 66, method="start")
 
-        step = partial(apply, method="decode_step")
-        ids = {"pad_id": own._ids.pad, "bos_id": own._ids.bos, "eos_id": own._ids.eos}
-        lengths = jnp.full(2, 66)
+        arguments = {
+            "begin": begin,
+            "decode_step": partial(apply, method="decode_step"),
+            "max_lengths": jnp.where(lengths > 0, jnp.minimum(limits, 66), 0),
+            "max_length": 66,
+            "length_penalty": told.length_penalty,
+            "length_offset": told.length_offset,
+            "pad_id": pad_id,
+            "bos_id": bos_id,
+            "eos_id": eos_id,
+        }
         if beam_size == 1:
-            return greedy_search(begin, step, lengths, max_length=66, **ids)
-        rest = {"beam_size": beam_size, "max_length": 66, **ids}
-        return beam_search(begin, step, own.model.reorder, lengths, **rest)
+            return greedy_search(**arguments)
+        beam = {"reorder": own.model.reorder, "beam_size": beam_size, "num_best": told.num_best}
+        return beam_search(**beam, **arguments)
 
-    def num_steps(jaxpr: str) -> int:
-        return jaxpr.count(" = ")
-
-    least = num_steps(str(jax.make_jaxpr(plain)(own.params, jnp.asarray(source))))
     off = searched()
-    # More is that the length normalisation's values are traced; each option takes as much or more.
-    assert least <= num_steps(off) <= least + 11
+    arguments = own.params, jnp.asarray(source), Phrases(), values()
+    assert off == str(jax.make_jaxpr(plain)(*arguments))
     array = np.full((2, 16, 16), NO_PIECE, np.int32)
     for on in (
         searched(min_length=2),
@@ -572,7 +587,18 @@ def test_what_is_off_is_not_computed(beam_size):
         searched(None, array),
         searched(None, None, array),
     ):
-        assert on != off
+        assert on.count(" = ") != off.count(" = ")
+
+
+def test_of_samples_those_that_were_found_come_first():
+    own = translator()
+    lengths = np.array([[0, 3], [0, 0]])
+    scores = np.where(lengths, -1.0, -np.inf)
+    tokens, log_probs = np.full((2, 2, 5), own.tokenizer.eos_id), np.zeros((2, 2, 5))
+    found = Hypotheses(tokens, log_probs, scores, lengths)
+    (sample,) = own._listed(found, 0, 2)
+    assert (sample.score, len(sample.token_log_probs)) == (-1.0, 3)
+    assert own._listed(found, 1, 2) == [UNMET]
 
 
 # Alignments and attention.
