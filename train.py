@@ -23,11 +23,21 @@ def main() -> int:
     """Parses the command line, trains, prints the summary; returns the exit status."""
     # Imported here, so that a program that starts itself again imports them once.
     import json
+    import signal
+
+    from nmt.__main__ import end_now
+
+    heard = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # not where it is ignored
+    if heard:
+        signal.signal(signal.SIGINT, end_now)  # while there is nothing to save: importing
 
     from nmt import parallel
     from nmt.cli import run
     from nmt.config import parse_command_line
     from nmt.training.loop import train
+
+    if heard:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def command() -> None:
         config, workdir = parse_command_line(None, DEFAULT)

@@ -38,7 +38,7 @@ from nmt import parallel
 from nmt.config import RecurrentConfig, TransformerConfig
 from nmt.decoding import decoder
 from nmt.decoding.compiled import Call, Compiled
-from nmt.decoding.translator import Precision
+from nmt.decoding.loading import Precision
 from nmt.models.quantization import quantize_params
 from nmt.models.seq2seq import build, init_params
 

@@ -6,7 +6,9 @@ Reading one executes nothing from it. Every array carries a digest, since orbax 
 byte but not a changed one.
 """
 
+import dataclasses
 import hashlib
+import json
 import os
 import uuid
 from pathlib import Path
@@ -19,6 +21,7 @@ from orbax.checkpoint import checkpoint_managers
 
 from nmt.config import Config, InputError, from_json
 from nmt.data.tokenizer import Tokenizer
+from nmt.progress import say
 
 CONFIG, TOKENIZER, CHECKPOINTS = "config.json", "tokenizer.model", "checkpoints"
 
@@ -61,14 +64,15 @@ class Checkpoints:
     """The checkpoints of a run: the latest, and the one with the best score.
 
     Each is one atomic save of four items: `params`, `optimizer` (the rest of the state), `progress`
-    (whatever JSON the loop needs to go on) and `digests`. Saving is asynchronous.
+    (whatever JSON the loop needs to go on) and `digests` (and what translating reads of the
+    configuration). Saving is asynchronous.
     """
 
     def __init__(self, workdir: Path, *, read_only: bool = False) -> None:
         folder = workdir.absolute() / CHECKPOINTS
         if read_only and not folder.is_dir():
             raise InputError(f"{folder}: no checkpoints; has the run been trained?")
-        self._folder, self._tokenizer = folder, workdir / TOKENIZER
+        self._folder, self._tokenizer, self._config = folder, workdir / TOKENIZER, workdir / CONFIG
         best = checkpoint_managers.BestN(
             get_metric_fn=_score, reverse=False, n=1, keep_checkpoints_without_metrics=False
         )
@@ -114,7 +118,7 @@ class Checkpoints:
                 progress=ocp.args.JsonSave(progress),
                 digests=ocp.args.JsonSave(
                     {name: _digests(tree) for name, tree in items.items()}
-                    | {TOKENIZER: _file_digest(self._tokenizer)}
+                    | {TOKENIZER: _file_digest(self._tokenizer), CONFIG: self._settings()}
                 ),
             ),
             metrics=None if score is None else {"score": score},
@@ -149,6 +153,9 @@ class Checkpoints:
     def params(self, which: Which = "best") -> Any:
         """Reads the parameters of a checkpoint, with no knowledge of the model or the optimizer.
 
+        Says so where the configuration is not that with which they were saved: whoever edited it
+        knows, and a damaged file would go unnoticed.
+
         Args:
           which: "best" by score (the latest where none has one), "latest", or a step.
 
@@ -162,7 +169,15 @@ class Checkpoints:
             step = named["latest"]
         if step not in steps:
             raise InputError(f"{self._folder}: no checkpoint {which!r}; there are {steps}")
-        return self._restore(step, params=ocp.args.PyTreeRestore()).params
+        items = self._restore(step, params=ocp.args.PyTreeRestore())
+        now = self._settings()
+        for field, value in (items.digests.get(CONFIG) or now).items():
+            if now.get(field) != value:
+                say(
+                    f"warning: {self._config}: {field} is {now.get(field)!r}; it was {value!r} "
+                    f"when checkpoint {step} was saved"
+                )
+        return items.params
 
     def wait(self) -> None:
         """Returns when what was saved is on disk."""
@@ -171,6 +186,16 @@ class Checkpoints:
     def close(self) -> None:
         """Waits, then releases what the manager holds."""
         self._manager.close()
+
+    def _settings(self) -> dict[str, Any]:
+        """Returns what translating reads of the configuration, as JSON would give it back."""
+        config = read_config(self._config.parent)
+        groups = {"model": config.model, "decoding": config.decoding}
+        return {
+            f"{name}.{field}": json.loads(json.dumps(value))
+            for name, group in groups.items()
+            for field, value in dataclasses.asdict(group).items()
+        }
 
     def _restore(self, step: int, **items: Any) -> Any:
         try:

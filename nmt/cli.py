@@ -27,17 +27,11 @@ from nmt.checkpoint import Which, write_atomic
 from nmt.config import InputError, SearchOptions
 from nmt.data.tokenizer import clean
 from nmt.decoding.alignment import Link, parse_pharaoh, pharaoh
+from nmt.decoding.loading import Precision, ensemble, load
 from nmt.decoding.mbr import minimum_bayes_risk
 from nmt.decoding.requests import Sentence
 from nmt.decoding.translation import Translation
-from nmt.decoding.translator import (
-    LINES_AT_ONCE,
-    Overlong,
-    Precision,
-    Translator,
-    ensemble,
-    load,
-)
+from nmt.decoding.translator import LINES_AT_ONCE, Overlong, Translator
 from nmt.evaluation.alignment import alignment_error_rate
 from nmt.evaluation.metrics import Bin, bleu_by_length, compare, corpus_scores
 from nmt.progress import progress_bar, say

@@ -3,19 +3,27 @@
 import jax
 import numpy as np
 import pytest
+from small_run import CONFIG
 
 from nmt.checkpoint import Checkpoints, write_atomic
-from nmt.config import InputError
+from nmt.config import InputError, to_json
 
 OPTIMIZER = {"mean": np.zeros(3, np.float32), "step": np.int32(0)}
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    """A run's folder before its first checkpoint."""
+    (tmp_path / "config.json").write_text(to_json(CONFIG))
+    return tmp_path
 
 
 def params(value):
     return {"layer": {"weight": np.full((2, 3), value, np.float32)}}
 
 
-def test_latest_and_best_are_kept_and_found_again(tmp_path):
-    checkpoints = Checkpoints(tmp_path)
+def test_latest_and_best_are_kept_and_found_again(workdir):
+    checkpoints = Checkpoints(workdir)
     kept = []
     for step, score in ((1, None), (2, 5.0), (3, None), (4, 3.0), (5, None)):
         checkpoints.save(step, params(step), OPTIMIZER, {"position": step}, score)
@@ -23,7 +31,7 @@ def test_latest_and_best_are_kept_and_found_again(tmp_path):
         kept.append(checkpoints.steps())
     checkpoints.close()
     assert kept == [[1], [2], [2, 3], [2, 4], [2, 5]]
-    checkpoints = Checkpoints(tmp_path, read_only=True)
+    checkpoints = Checkpoints(workdir, read_only=True)
     for which, step in (("best", 2), ("latest", 5), (2, 2)):
         jax.tree.map(np.testing.assert_array_equal, checkpoints.params(which), params(step))
     with pytest.raises(InputError, match=r"no checkpoint 3; there are \[2, 5\]"):
@@ -31,10 +39,10 @@ def test_latest_and_best_are_kept_and_found_again(tmp_path):
     checkpoints.close()
 
 
-def test_what_is_saved_is_restored_with_its_types(tmp_path):
+def test_what_is_saved_is_restored_with_its_types(workdir):
     optimizer = {"mean": np.arange(3, dtype=np.float32), "step": np.int32(7), "pair": (np.ones(2),)}
     progress = {"position": {"epoch": 1}, "loss": 0.1 + 0.2}
-    checkpoints = Checkpoints(tmp_path)
+    checkpoints = Checkpoints(workdir)
     checkpoints.save(7, params(1), optimizer, progress, None)
     shapes = jax.eval_shape(lambda: optimizer)
     restored = checkpoints.restore(shapes)
@@ -44,14 +52,30 @@ def test_what_is_saved_is_restored_with_its_types(tmp_path):
     assert isinstance(restored[1]["pair"], tuple)
 
 
-def test_a_save_holds_what_the_arrays_were_then(tmp_path):
+def test_a_save_holds_what_the_arrays_were_then(workdir):
     # Saving is asynchronous, and on CPU the next step writes into the same buffers.
-    checkpoints = Checkpoints(tmp_path)
+    checkpoints = Checkpoints(workdir)
     tree = {"large": np.zeros(4_000_000, np.float32)}
     checkpoints.save(1, tree, OPTIMIZER, {}, None)
     tree["large"][:] = 1
     checkpoints.wait()
     assert not checkpoints.params("latest")["large"].any()
+    checkpoints.close()
+
+
+def test_a_configuration_that_was_edited_or_damaged_is_named(workdir, capsys):
+    checkpoints, path = Checkpoints(workdir), workdir / "config.json"
+    checkpoints.save(3, params(1), OPTIMIZER, {}, None)
+    checkpoints.wait()
+    # What training alone reads may change, as it does where a run goes on.
+    path.write_text(path.read_text().replace('"log_every_steps": 5', '"log_every_steps": 7'))
+    checkpoints.params("latest")
+    assert capsys.readouterr().err == ""
+    path.write_text(path.read_text().replace('"length_penalty": 0.6', '"length_penalty": 0.2'))
+    checkpoints.params("latest")
+    assert capsys.readouterr().err.splitlines() == [
+        f"warning: {path}: decoding.length_penalty is 0.2; it was 0.6 when checkpoint 3 was saved"
+    ]
     checkpoints.close()
 
 

@@ -537,11 +537,13 @@ def test_an_interrupted_job_says_so_and_keeps_what_was_written(line, run):
     reason="what is started in the background of a shell ignores interrupts",
 )
 @pytest.mark.parametrize("after", [0.05, 0.3])
-def test_a_command_that_still_imports_can_be_interrupted(after):
+@pytest.mark.parametrize("module", ["nmt.__main__", "train"])
+def test_a_command_that_still_imports_can_be_interrupted(module, after):
     # Without the installed command's own first lines, whose time Python's start alone decides.
-    program = "from nmt.__main__ import main; print(flush=True); main()"
+    program = f"from {module} import main; print(flush=True); main()"
+    root, pipe = Path(__file__).parents[1], subprocess.PIPE
     with subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-c", program], cwd=root, stdout=pipe, stderr=pipe
     ) as process:
         process.stdout.readline()
         time.sleep(after)

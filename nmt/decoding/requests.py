@@ -155,8 +155,7 @@ def _of_sentence(
     options: SearchOptions,
 ) -> Request:
     for name in ("forbidden", "required"):
-        if isinstance(getattr(sentence, name), str):
-            raise ValueError(f"{name} is one string; expected a sequence of phrases")
+        _expect_phrases(name, getattr(sentence, name))
     if len(ids) == 1:  # the end: an empty sentence has an empty translation, whatever is asked
         return Request(ids)
     if sentence.required and options.samples:
@@ -168,8 +167,17 @@ def _of_sentence(
         tuple(cut(phrase, tokenizer) for phrase in sentence.required),
         max_length(ids, options),
     )
+    if () in request.forbidden + request.required:
+        raise ValueError("a phrase is blank; expected words")
     _expect_room(request, decoding, options)
     return request
+
+
+def _expect_phrases(name: str, phrases: object) -> None:
+    if isinstance(phrases, str):
+        raise ValueError(f"{name} is one string; expected a sequence of phrases")
+    if not isinstance(phrases, Sequence):  # what can be read once only is heeded in part
+        raise ValueError(f"{name} is a {type(phrases).__name__}; expected a sequence of phrases")
 
 
 def _of_pair(source: list[int], target: list[int], decoding: DecodingConfig) -> Request:

@@ -1,21 +1,17 @@
-"""Text in, text out: buckets, compiled functions, and a run's folder made into a `Translator`."""
+"""Text in, text out: a model, its tokenizer, buckets and compiled functions."""
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from itertools import chain, islice, tee
-from pathlib import Path
 from typing import Any, Literal, get_args
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike, Float, Int
 
 from nmt import parallel
-from nmt.checkpoint import CONFIG, TOKENIZER, Checkpoints, Which, read_config, read_tokenizer
-from nmt.config import EXTRA_TARGET_LENGTH, Config, InputError, SearchOptions
+from nmt.config import EXTRA_TARGET_LENGTH, Config, SearchOptions
 from nmt.data.tokenizer import Tokenizer, clean
 from nmt.decoding import alignment, buckets, decoder
 from nmt.decoding.alignment import Aligner, Link, PieceAttention, Span, owners, whitespace_words
@@ -36,9 +32,7 @@ from nmt.decoding.requests import (
 from nmt.decoding.rules import NO_PIECE
 from nmt.decoding.search import Hypotheses
 from nmt.decoding.translation import NOTHING, UNMET, Translation, joined
-from nmt.models.ensemble import Ensemble
-from nmt.models.quantization import cast_params, quantize_params
-from nmt.models.seq2seq import Params, SequenceModel, build, init_params
+from nmt.models.seq2seq import Params, SequenceModel
 from nmt.progress import progress_bar
 
 LINES_AT_ONCE = 2048
@@ -46,9 +40,6 @@ LINES_AT_ONCE = 2048
 
 Overlong = Literal["split", "truncate", "error"]
 """What becomes of a line that is longer than fits."""
-
-Precision = Literal["float32", "bfloat16", "int8"]
-"""Type of activations and weights; "int8" is of weights, and of activations as they meet them."""
 
 
 class Translator:
@@ -191,7 +182,7 @@ class Translator:
 
     def score(
         self,
-        pairs: Sequence[tuple[str, str]],
+        pairs: Iterable[tuple[str, str]],
         *,
         length_penalty: float | None = None,
         length_offset: float = 5.0,
@@ -209,6 +200,7 @@ class Translator:
         """
         options = SearchOptions(length_penalty=length_penalty, length_offset=length_offset)
         _, values = self._values(options)
+        pairs = list(pairs)
         requests = of_pairs(pairs, self.tokenizer, self.config.decoding)
         result = [NOTHING] * len(pairs)
 
@@ -224,7 +216,7 @@ class Translator:
 
     def align(
         self,
-        pairs: Sequence[tuple[str, str]],
+        pairs: Iterable[tuple[str, str]],
         words: Callable[[str], list[Span]] = whitespace_words,
     ) -> list[tuple[Link, ...]]:
         """Aligns the words of given pairs.
@@ -239,11 +231,11 @@ class Translator:
         found = {
             number: self._align(attention) for number, attention in self._attentions(pairs, words)
         }
-        return [found[number] for number in range(len(pairs))]
+        return [found[number] for number in range(len(found))]
 
     def attentions(
         self,
-        pairs: Sequence[tuple[str, str]],
+        pairs: Iterable[tuple[str, str]],
         words: Callable[[str], list[Span]] = whitespace_words,
         *,
         by: Literal["attention", "saliency"] = "attention",
@@ -260,7 +252,7 @@ class Translator:
           ValueError: as `score` does, or the model has no attention.
         """
         found = dict(self._attentions(pairs, words, by))
-        return [found[number] for number in range(len(pairs))]
+        return [found[number] for number in range(len(found))]
 
     def _align(self, attention: PieceAttention) -> tuple[Link, ...]:
         assert self.aligner is not None
@@ -272,7 +264,7 @@ class Translator:
 
     def _attentions(
         self,
-        pairs: Sequence[tuple[str, str]],
+        pairs: Iterable[tuple[str, str]],
         words: Callable[[str], list[Span]],
         by: str = "attention",
     ) -> Iterator[tuple[int, PieceAttention]]:
@@ -280,6 +272,7 @@ class Translator:
         if by == "attention":
             self._expect_attention()
         function = decoder.cross_attention if by == "attention" else decoder.saliency
+        pairs = list(pairs)
         requests = of_pairs(pairs, self.tokenizer, self.config.decoding)
         for number, weights in self._weights(function, requests, SearchOptions()):
             source, target = pairs[number][0], clean(pairs[number][1])
@@ -570,93 +563,7 @@ class Translator:
         )
 
 
-def load(
-    workdir: str | Path,
-    checkpoint: Which = "best",
-    *,
-    precision: Precision | None = None,
-) -> Translator:
-    """Makes a translator of a run's folder; nothing in the folder is executed.
-
-    Args:
-      workdir: the folder that `train.py` wrote.
-      checkpoint: "best" by dev BLEU, "latest", or a step.
-      precision: None is the model's own, as it was trained. Scores are float32 always.
-
-    Raises:
-      InputError: the folder holds no run, or a part of it is missing or damaged.
-    """
-    workdir = Path(workdir)
-    config = read_config(workdir)
-    if precision not in (None, *get_args(Precision)):
-        raise InputError(f"precision is {precision!r}; expected one of {get_args(Precision)}")
-    if precision is not None:
-        compute_dtype: Any = "float32" if precision == "int8" else precision
-        config = replace(config, model=replace(config.model, compute_dtype=compute_dtype))
-    tokenizer = read_tokenizer(workdir)
-    model = build(config.model, tokenizer.vocab_sizes, tokenizer.shared)
-    checkpoints = Checkpoints(workdir, read_only=True)
-    params = checkpoints.params(checkpoint)
-    checkpoints.close()
-    expected = _shapes(jax.eval_shape(partial(init_params, model), jax.random.key(0)))
-    found = _shapes(params)
-    for name in sorted(expected.keys() | found.keys()):
-        if expected.get(name) != found.get(name):
-            of_checkpoint, of_config = (
-                f"has the shape {shapes[name]}" if name in shapes else "does not exist"
-                for shapes in (found, expected)
-            )
-            raise InputError(
-                f"{workdir}: the parameter {name} {of_checkpoint} in the checkpoint and {of_config}"
-                f" by {CONFIG} and {TOKENIZER}: these were edited, or it is a run of another "
-                "version of nmt"
-            )
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        if not np.isfinite(leaf).all():
-            name = jax.tree_util.keystr(path)
-            raise InputError(f"{workdir}: not all values of the parameter {name} are finite")
-    if precision == "int8":
-        params = quantize_params(params)
-    elif precision == "bfloat16":
-        params = cast_params(params, precision)
-    aligner = alignment.read_aligner(workdir, config.model)
-    return Translator(model, params, tokenizer, config, aligner)
-
-
-def ensemble(translators: Sequence[Translator]) -> Translator:
-    """Makes one translator of several, whose models' log-probabilities it averages.
-
-    The configuration and the alignments are those of the first.
-
-    Raises:
-      InputError: their vocabularies differ.
-    """
-    if not translators:
-        raise InputError("an ensemble of no models")
-    first, *others = translators
-    if not others:
-        return first
-    if any(isinstance(member.model, Ensemble) for member in translators):
-        raise InputError("an ensemble of ensembles; give all models at once")
-    for other in others:
-        if other.tokenizer.to_bytes() != first.tokenizer.to_bytes():
-            raise InputError("the models of an ensemble have different vocabularies")
-        replace(first.config, model=other.config.model)  # raises where its positions do not suffice
-    return Translator(
-        Ensemble(tuple(member.model.clone() for member in translators)),  # one model is shared
-        {f"members_{n}": translator.params for n, translator in enumerate(translators)},
-        first.tokenizer,
-        first.config,
-        first.aligner,
-    )
-
-
 def _as_sentences(sentences: Sequence[str | Sentence]) -> list[Sentence]:
     if isinstance(sentences, str | Sentence):
         raise ValueError("sentences is one string; expected a sequence of them")
     return [Sentence(s) if isinstance(s, str) else s for s in sentences]
-
-
-def _shapes(params: Params) -> dict[str, tuple[int, ...]]:
-    leaves = jax.tree_util.tree_leaves_with_path(params)
-    return {jax.tree_util.keystr(path): leaf.shape for path, leaf in leaves}

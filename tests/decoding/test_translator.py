@@ -162,6 +162,7 @@ def test_given_translations_are_scored_as_teacher_forcing_scores_them():
         np.testing.assert_allclose(found.token_log_probs, forced, atol=1e-4)
         assert found.score == pytest.approx(np.mean(forced), abs=1e-4)
     assert translator().score([]) == []
+    assert translator().score(iter(pairs[:2]), length_penalty=1.0, length_offset=0.0) == scored[:2]
     again = [translator().score([pair], length_penalty=1.0, length_offset=0.0) for pair in pairs]
     assert scored == [found for (found,) in again]
 
@@ -405,6 +406,8 @@ def test_mistakes_are_named(arguments, message):
     ("asked", "options", "message"),
     [
         ({"forbidden": "gato"}, {}, "forbidden is one string; expected a sequence of phrases"),
+        ({"required": iter(["a"])}, {}, "required is a list_iterator; expected a sequence of"),
+        ({"forbidden": ["a", " "]}, {}, "a phrase is blank; expected words"),
         (
             {"prefix": "a " * 80},
             {},
@@ -619,6 +622,7 @@ def test_alignments_are_those_of_the_pair():
         assert sorted(targets) == list(range(len(translation.text.split())))
     plain = own.translate(SENTENCES)
     assert [t._replace(alignment=None) for t in found] == plain
+    assert own.align(zip(SENTENCES, (t.text for t in found), strict=True)) == aligned
 
 
 def test_attention_is_of_all_layers_and_heads_and_ends_with_the_sentence():
