@@ -7,7 +7,7 @@ are compared with the translations that the shapes of a plain call give.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -15,6 +15,7 @@ import tyro
 from train_step import machine
 
 import nmt
+from nmt.cli import read_file
 from nmt.decoding.loading import Precision
 from nmt.evaluation.metrics import corpus_scores
 
@@ -35,9 +36,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Translates, compares, prints."""
-    lines, references = (
-        path.read_text().splitlines() for path in (options.source, options.references)
-    )
+    lines, references = list(read_file(options.source)), list(read_file(options.references))
     exact: Sequence[nmt.Translation] = ()
     print(f"{len(lines):,} sentences                  otherwise  scores differ by   BLEU")
     for precision in get_args(Precision):
@@ -46,26 +45,26 @@ def main(options: Options) -> None:
         exact = exact or plain
         texts = [translation.text for translation in plain]
         bleu = corpus_scores(texts, references, translator.config.data.target_language)[0].score
-        print(row(f"{precision}, beside float32", exact, plain) + f"  {bleu:5.2f}")
+        beside = row(f"{precision}, beside float32", zip(exact, plain, strict=True))
+        print(f"{beside}  {bleu:5.2f}")
         for name, shape in (
             ("a row a shape", {"one_row": True}),
             (f"shapes of {options.bucket} and more", {"bucket": options.bucket}),
         ):
-            print(row(f"  {name}", plain, translator.translate(lines, **shape)))
+            found = translator.translate(lines, **shape)
+            print(row(f"  {name}", zip(plain, found, strict=True)))
         scored = translator.score(zip(lines, texts, strict=True))
         # A text may be cut otherwise than the search cut it: that is another hypothesis.
-        pairs = [
-            pair for pair in zip(plain, scored, strict=True) if pair[0].tokens == pair[1].tokens
-        ]
-        print(row(f"  teacher forcing of {len(pairs):,}", *zip(*pairs, strict=True)))
+        pairs = [(x, y) for x, y in zip(plain, scored, strict=True) if x.tokens == y.tokens]
+        print(row(f"  teacher forcing of {len(pairs):,}", pairs))
     print(machine())
 
 
-def row(name: str, some: Sequence[nmt.Translation], others: Sequence[nmt.Translation]) -> str:
+def row(name: str, pairs: Iterable[tuple[nmt.Translation, nmt.Translation]]) -> str:
     """Compares translations; scores where these are the same."""
-    same = [(x, y) for x, y in zip(some, others, strict=True) if x.text == y.text]
-    difference = max(abs(x.score - y.score) for x, y in same)
-    return f"{name:32} {len(some) - len(same):9,}  {difference:16.1e}"
+    same = [x.text == y.text and abs(x.score - y.score) for x, y in pairs]
+    differences = [difference for difference in same if difference is not False]
+    return f"{name:32} {len(same) - len(differences):9,}  {max(differences, default=0):16.1e}"
 
 
 if __name__ == "__main__":

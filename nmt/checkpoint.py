@@ -20,8 +20,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from nmt.config import Config, InputError, from_json
-from nmt.data.tokenizer import Tokenizer
-from nmt.progress import say
+from nmt.data.tokenizer import Tokenizer, clean
 
 CONFIG, TOKENIZER, CHECKPOINTS = "config.json", "tokenizer.model", "checkpoints"
 
@@ -64,8 +63,8 @@ class Checkpoints:
     """The checkpoints of a run: the latest, and the one with the best score.
 
     Each is one atomic save of four items: `params`, `optimizer` (the rest of the state), `progress`
-    (whatever JSON the loop needs to go on) and `digests` (and what translating reads of the
-    configuration). Saving is asynchronous.
+    (whatever JSON the loop needs to go on) and `digests` (with the settings that a translation
+    depends on). Saving is asynchronous.
     """
 
     def __init__(self, workdir: Path, *, read_only: bool = False) -> None:
@@ -73,6 +72,7 @@ class Checkpoints:
         if read_only and not folder.is_dir():
             raise InputError(f"{folder}: no checkpoints; has the run been trained?")
         self._folder, self._tokenizer, self._config = folder, workdir / TOKENIZER, workdir / CONFIG
+        self._settings = _settings(read_config(workdir))
         best = checkpoint_managers.BestN(
             get_metric_fn=_score, reverse=False, n=1, keep_checkpoints_without_metrics=False
         )
@@ -118,7 +118,7 @@ class Checkpoints:
                 progress=ocp.args.JsonSave(progress),
                 digests=ocp.args.JsonSave(
                     {name: _digests(tree) for name, tree in items.items()}
-                    | {TOKENIZER: _file_digest(self._tokenizer), CONFIG: self._settings()}
+                    | {TOKENIZER: _file_digest(self._tokenizer), CONFIG: self._settings}
                 ),
             ),
             metrics=None if score is None else {"score": score},
@@ -153,14 +153,12 @@ class Checkpoints:
     def params(self, which: Which = "best") -> Any:
         """Reads the parameters of a checkpoint, with no knowledge of the model or the optimizer.
 
-        Says so where the configuration is not that with which they were saved: whoever edited it
-        knows, and a damaged file would go unnoticed.
-
         Args:
           which: "best" by score (the latest where none has one), "latest", or a step.
 
         Raises:
-          InputError: there is no such checkpoint, or an array differs from its digest.
+          InputError: there is no such checkpoint, an array differs from its digest, or
+            `config.json` from the settings under which it was saved.
         """
         steps = self.steps()
         named = {"best": self._manager.best_step(), "latest": steps[-1] if steps else None}
@@ -169,15 +167,15 @@ class Checkpoints:
             step = named["latest"]
         if step not in steps:
             raise InputError(f"{self._folder}: no checkpoint {which!r}; there are {steps}")
-        items = self._restore(step, params=ocp.args.PyTreeRestore())
-        now = self._settings()
-        for field, value in (items.digests.get(CONFIG) or now).items():
-            if now.get(field) != value:
-                say(
-                    f"warning: {self._config}: {field} is {now.get(field)!r}; it was {value!r} "
-                    f"when checkpoint {step} was saved"
+        restored = self._restore(step, params=ocp.args.PyTreeRestore())
+        for field, value in restored.digests[CONFIG].items():
+            if self._settings.get(field) != value:
+                raise InputError(
+                    f"{self._config}: {clean(field)} is {self._settings.get(field)!r}, and was "
+                    f"{value!r} when checkpoint {step} was saved: it is damaged, or was edited; "
+                    "what a call can choose need not stand there"
                 )
-        return items.params
+        return restored.params
 
     def wait(self) -> None:
         """Returns when what was saved is on disk."""
@@ -187,23 +185,13 @@ class Checkpoints:
         """Waits, then releases what the manager holds."""
         self._manager.close()
 
-    def _settings(self) -> dict[str, Any]:
-        """Returns what translating reads of the configuration, as JSON would give it back."""
-        config = read_config(self._config.parent)
-        groups = {"model": config.model, "decoding": config.decoding}
-        return {
-            f"{name}.{field}": json.loads(json.dumps(value))
-            for name, group in groups.items()
-            for field, value in dataclasses.asdict(group).items()
-        }
-
     def _restore(self, step: int, **items: Any) -> Any:
         try:
             restored = self._manager.restore(
                 step, args=ocp.args.Composite(**items, digests=ocp.args.JsonRestore())
             )
             saved = {name: dict(restored.digests[name]) for name in items}
-            tokenizer = restored.digests[TOKENIZER]
+            tokenizer, _ = restored.digests[TOKENIZER], dict(restored.digests[CONFIG])
         except Exception as error:  # of many kinds, for a file may be damaged in many ways
             reason = str(error).partition("\n")[0].rstrip(":")
             raise InputError(
@@ -224,6 +212,20 @@ class Checkpoints:
                         "digest it was saved with; delete this checkpoint to use an older one"
                     )
         return restored
+
+
+def _settings(config: Config) -> dict[str, Any]:
+    """Returns what a translation depends on, as JSON would give it back.
+
+    How much is translated at once may be edited, for a machine of another size.
+    """
+    groups = {"model": config.model, "decoding": config.decoding}
+    return {
+        f"{name}.{field}": json.loads(json.dumps(value))
+        for name, group in groups.items()
+        for field, value in dataclasses.asdict(group).items()
+        if field not in ("batch_tokens", "max_source_length")
+    }
 
 
 def _score(metrics: dict[str, float]) -> float:

@@ -7,11 +7,12 @@ import logging
 import math
 import os
 import signal
+import stat
 import sys
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import islice
@@ -76,7 +77,9 @@ def translate(
     """
     translator = load_all(workdir, checkpoint, precision)
     search = dataclasses.asdict(options)
-    expect_distinct({"input": input}, {"output": output, "alignments": alignments})
+    expect_distinct(
+        {"input": input or sys.stdin}, {"output": output or sys.stdout, "alignments": alignments}
+    )
     if mbr and (options.samples or options.n_best) < 2:
         raise InputError("--mbr compares several translations; give --samples or --n-best")
     if mbr and alignments:
@@ -91,48 +94,21 @@ def translate(
         translator.translate_lines((), **how)  # refuses options before a file is written over
     if (options.samples or options.n_best) > 1 and format == "text" and not mbr:
         raise InputError("a line of text holds one translation; give --format json, or --mbr")
-    shapes = translator.shapes(**search)
-    what = "search and cross_attention" if alignments else "search"
     asked = input_format == "json"
-    kinds = "; each once more for prefixes and forbidden phrases, and for required ones" * asked
-    say(f"compiles at most {len(shapes)} shapes of {what}: {shapes} (rows, source pieces){kinds}")
-    translator.check_memory(alignments=alignments is not None, phrases=asked, **search)
-    number = 0
-    counts: Counter[str] = Counter()
-    first: dict[str, int] = {}  # line of each
+    declare_shapes(translator, search, alignments=alignments is not None, phrases=asked)
     with ExitStack() as stack:
         # In this order: what cannot be opened must not cost the file that can.
         write_links = alignments and stack.enter_context(written(alignments))
         parse = read_sentence if input_format == "json" else str
         lines, write = stack.enter_context(opened(input, output, parse))
         translations = translator.translate_lines(lines, **how)
-        for number, translation in enumerate(progress_bar(translations, "translate"), 1):
-            met = {"overlong": translation.overlong, "unmet": translation.score == -math.inf}
-            for name in filter(met.get, met):
-                counts[name] += 1
-                first.setdefault(name, number)
+        for translation in counted(translations, translator, overlong):
             if write_links:
-                write_links(pharaoh(translation.alignment))
+                write_links(pharaoh(translation.alignment or ()))
             if mbr:
                 sampled = options.samples > 0
                 translation = minimum_bayes_risk(translation, mbr, sampled=sampled)
             write(translation.text if format == "text" else as_json(translation))
-    programs = Counter(name for name, _ in translator.compiled)
-    compiled = ", ".join(f"{count} {name}" for name, count in programs.items())
-    say(f"translated {number:,} lines; compiled: {compiled}")
-    if counts["overlong"]:
-        done = "split" if overlong == "split" else "cut"
-        longest = translator.config.decoding.max_source_length
-        say(
-            f"warning: {counts['overlong']} line(s) of more pieces than fit "
-            f"(decoding.max_source_length {longest}) were {done}, the first of them line "
-            f"{first['overlong']}"
-        )
-    if counts["unmet"]:
-        say(
-            f"warning: {counts['unmet']} line(s) were left without a translation, or a part of it: "
-            f"none found is as was asked; the first of them is line {first['unmet']}"
-        )
 
 
 def score(
@@ -157,7 +133,7 @@ def score(
         length_penalty: Power of the length normalisation; None is the run's configuration.
         length_offset: c of the length normalisation.
     """
-    expect_distinct({"input": input}, {"output": output})
+    expect_distinct({"input": input or sys.stdin}, {"output": output or sys.stdout})
     translator = load_all(workdir, checkpoint, precision)
     with mistakes():
         SearchOptions(length_penalty=length_penalty, length_offset=length_offset)
@@ -192,7 +168,7 @@ def align(
         gold: File of right alignments, as many lines, possible links being written 0p0: prints the
             alignment error rate to standard error.
     """
-    expect_distinct({"input": input, "gold": gold}, {"output": output})
+    expect_distinct({"input": input or sys.stdin, "gold": gold}, {"output": output or sys.stdout})
     translator = load_all(workdir, checkpoint, precision)
     right = list(read_file(gold, parse_pharaoh)) if gold else None
     found: list[tuple[Link, ...]] = []
@@ -286,8 +262,11 @@ def evaluate(
         raise InputError("--figure needs --source: BLEU is drawn by the length of the sources")
     if figure and figure.suffix not in (".png", ".pdf", ".svg"):
         raise InputError(f"--figure is {figure}; expected a name that ends in .png, .pdf or .svg")
-    given = {"references": references, "hypotheses": hypotheses, "source": source}
-    expect_distinct(given | {"baseline": baseline}, {"figure": figure, "output": output})
+    given = {"references": references, "source": source, "baseline": baseline}
+    measured = hypotheses or (None if workdir else sys.stdin)
+    expect_distinct(
+        {**given, "hypotheses": measured}, {"figure": figure, "output": output or sys.stdout}
+    )
     gold = list(read_file(references))
     systems: dict[str, list[str]] = {}
     files = {"hypotheses": hypotheses, "baseline": baseline, "source": source}
@@ -302,16 +281,17 @@ def evaluate(
     if not gold:
         raise InputError(f"{references}: no lines")
     translations: Iterable[Translation] = ()
-    if workdir:
-        translator = load_all(workdir, checkpoint, precision)
-        search = dataclasses.asdict(options)
-        with mistakes():
-            translations = translator.translate_lines(systems["source"], **search)
-            translator.check_memory(**search)
+    with mistakes():  # before a file is written over
+        evaluation_report({"hypotheses": gold[:1]}, gold[:1], language)
+        if workdir:
+            translator = load_all(workdir, checkpoint, precision)
+            search = dataclasses.asdict(options)
+            lines = translator.translate_lines(systems["source"], **search)
+            declare_shapes(translator, search, phrases=False)
+            translations = counted(lines, translator, "split", len(gold))
     with written(output) as write, mistakes():
         if workdir:
-            bar = progress_bar(translations, "translate", len(gold))
-            systems["hypotheses"] = [translation.text for translation in bar]
+            systems["hypotheses"] = [translation.text for translation in translations]
         report = evaluation_report(systems, gold, language)
         write(json.dumps(report, ensure_ascii=False) if format == "json" else as_table(report))
     if figure:
@@ -376,6 +356,50 @@ def load_all(
     return ensemble([load(workdir, checkpoint, precision=precision) for workdir in workdirs])
 
 
+def declare_shapes(
+    translator: Translator, search: dict[str, Any], *, alignments: bool = False, phrases: bool
+) -> None:
+    """Says what translating may compile, and refuses what the memory has no room for."""
+    shapes = translator.shapes(**search)
+    what = "search and cross_attention" if alignments else "search"
+    kinds = "; each once more for prefixes and forbidden phrases, and for required ones" * phrases
+    say(f"compiles at most {len(shapes)} shapes of {what}: {shapes} (rows, source pieces){kinds}")
+    translator.check_memory(alignments=alignments, phrases=phrases, **search)
+
+
+def counted(
+    translations: Iterable[Translation],
+    translator: Translator,
+    overlong: Overlong,
+    total: int | None = None,
+) -> Iterator[Translation]:
+    """Hands on the translations of lines; then says how many, and which are not of a whole line."""
+    number, counts = 0, Counter[str]()
+    first: dict[str, int] = {}  # line of each
+    for number, translation in enumerate(progress_bar(translations, "translate", total), 1):
+        met = {"overlong": translation.overlong, "unmet": translation.score == -math.inf}
+        for name in filter(met.get, met):
+            counts[name] += 1
+            first.setdefault(name, number)
+        yield translation
+    programs = Counter(name for name, _ in translator.compiled)
+    compiled = ", ".join(f"{count} {name}" for name, count in programs.items())
+    say(f"translated {number:,} lines; compiled: {compiled}")
+    if counts["overlong"]:
+        done = "split" if overlong == "split" else "cut"
+        longest = translator.config.decoding.max_source_length
+        say(
+            f"warning: {counts['overlong']} line(s) of more pieces than fit "
+            f"(decoding.max_source_length {longest}) were {done}, the first of them line "
+            f"{first['overlong']}"
+        )
+    if counts["unmet"]:
+        say(
+            f"warning: {counts['unmet']} line(s) were left without a translation, or a part of it: "
+            f"none found is as was asked; the first of them is line {first['unmet']}"
+        )
+
+
 def by_chunks(
     function: Callable[[list[Any]], list[Any]], items: Iterator[Any], name: str
 ) -> Iterator[Any]:
@@ -404,7 +428,7 @@ def read_sentence(line: str) -> Sentence:
     if not line.strip():
         return Sentence("")
     try:
-        fields = json.loads(line)
+        fields = json.loads(line.removeprefix("\ufeff"))
     except (ValueError, RecursionError):
         raise ValueError("no JSON") from None
     if not isinstance(fields, dict) or "text" not in fields or fields.keys() - Sentence._fields:
@@ -416,7 +440,7 @@ def read_sentence(line: str) -> Sentence:
             expected = "a list of strings"
             right = isinstance(value, list) and all(isinstance(x, str) for x in value)
         if not right:
-            raise ValueError(f"{name} is {json.dumps(value)}; expected {expected}")
+            raise ValueError(f"{name} is {json.dumps(value)[:60]}; expected {expected}")
     return Sentence(**fields)
 
 
@@ -444,22 +468,37 @@ def as_json(translation: Translation) -> str:
     return json.dumps(fields, ensure_ascii=False, allow_nan=False)
 
 
-def expect_distinct(reads: dict[str, Path | None], writes: dict[str, Path | None]) -> None:
-    """Refuses to write to a file that is read, or two things to one file; devices may be."""
-    files = {
-        name: path.resolve()
-        for name, path in (reads | writes).items()
-        if path and (path.is_file() or not path.exists())
-    }
+def expect_distinct(reads: Mapping[str, Any], writes: Mapping[str, Any]) -> None:
+    """Refuses to write to a file that is read, or two things to one file; devices may be.
+
+    Each is a path, or a stream that the shell has opened, or None.
+    """
+    named = {**reads, **writes}
+    files = {name: found for name, which in named.items() if (found := one_file(which))}
     for name in writes.keys() & files.keys():
         for other in files.keys() - {name}:
-            same = files[name] == files[other]
-            both = files[name].exists() and files[other].exists()
-            if same or (both and files[name].samefile(files[other])):
-                first, second = sorted((name, other))
-                raise InputError(
-                    f"--{first} and --{second} are both {writes[name]}: it would be destroyed"
+            if files[name] == files[other]:
+                first, second = (
+                    f"--{x}" if isinstance(named[x], Path) else f"the redirected {x}"
+                    for x in sorted((name, other))
                 )
+                raise InputError(f"{first} and {second} are one file: it would be destroyed")
+
+
+def one_file(which: Any) -> object:
+    """Returns what all names of a file have in common; None of what is no file."""
+    try:
+        if isinstance(which, Path):
+            found = which.stat()
+        elif which is None:
+            return None
+        else:
+            found = os.fstat(which.fileno())
+    except FileNotFoundError:
+        return Path(str(which)).resolve()  # it is to be made
+    except (OSError, ValueError):
+        return None  # opening it says why
+    return (found.st_dev, found.st_ino) if stat.S_ISREG(found.st_mode) else None
 
 
 @contextmanager

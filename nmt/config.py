@@ -28,6 +28,9 @@ NUM_BYTES = 256
 EXTRA_TARGET_LENGTH = 50
 """Pieces that a translation may have more than its source (Vaswani et al. 2017, section 6.1)."""
 
+MAX_LENGTH_PENALTY = 10
+"""Of the lengths there are, larger powers are more than float32 holds."""
+
 MAX_SAMPLES = 10_000
 """Of a sentence: XLA ends the process, with no exception, where an array has too many elements."""
 
@@ -417,6 +420,12 @@ class DecodingConfig(_Group, group="decoding"):
         self._expect_least(1, "beam_size", "batch_tokens")
         self._expect_least(64, "max_source_length")  # one character may take 35 pieces
         self._expect_least(0, "length_penalty")
+        self._expect(
+            self.length_penalty <= MAX_LENGTH_PENALTY,
+            "length_penalty",
+            f"at most {MAX_LENGTH_PENALTY}",
+        )
+        self._expect(self.batch_tokens <= 10**8, "batch_tokens", "at most 100,000,000")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -467,6 +476,16 @@ class SearchOptions(_Group, group="options"):
         self._expect_least(1, "max_length_extra", "bucket")
         self._expect_positive("temperature", "top_p", "max_length_factor")
         self._expect(self.top_p is None or self.top_p <= 1, "top_p", "at most 1")
+        # What float32 can compute with.
+        self._expect(
+            self.length_penalty is None or self.length_penalty <= MAX_LENGTH_PENALTY,
+            "length_penalty",
+            f"at most {MAX_LENGTH_PENALTY}",
+        )
+        for name in ("temperature", "top_p", "max_length_factor", "length_offset"):
+            value = getattr(self, name)
+            if value:  # nor 0, which is no power of ten
+                self._expect(1e-6 <= value <= 1e6, name, "between 1e-6 and 1e6")
         self._expect(
             0 <= self.min_length < self.max_length_extra,
             "min_length",
@@ -553,7 +572,8 @@ def from_json(text: str, where: str = "config.json") -> Config:
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(str(part) for part in first["loc"] if part not in _FAMILIES)
-        found = "" if first["type"] in ("missing", "value_error") else f", found {first['input']!r}"
+        found = f", found {str(first['input'])[:60]!r}"
+        found = "" if first["type"] in ("missing", "value_error") else found
         message = first["msg"].removeprefix("Value error, ")
         raise InputError(f"{where}: {field and field + ': '}{message}{found}") from None
 

@@ -63,19 +63,30 @@ def test_a_save_holds_what_the_arrays_were_then(workdir):
     checkpoints.close()
 
 
-def test_a_configuration_that_was_edited_or_damaged_is_named(workdir, capsys):
+def test_a_configuration_that_was_edited_or_damaged_is_named(workdir):
     checkpoints, path = Checkpoints(workdir), workdir / "config.json"
     checkpoints.save(3, params(1), OPTIMIZER, {}, None)
     checkpoints.wait()
-    # What training alone reads may change, as it does where a run goes on.
-    path.write_text(path.read_text().replace('"log_every_steps": 5', '"log_every_steps": 7'))
-    checkpoints.params("latest")
-    assert capsys.readouterr().err == ""
-    path.write_text(path.read_text().replace('"length_penalty": 0.6', '"length_penalty": 0.2'))
-    checkpoints.params("latest")
-    assert capsys.readouterr().err.splitlines() == [
-        f"warning: {path}: decoding.length_penalty is 0.2; it was 0.6 when checkpoint 3 was saved"
-    ]
+    checkpoints.close()
+    # What training alone reads may change, as it does where a run goes on; and how much is
+    # translated at once.
+    text = path.read_text().replace('"log_every_steps": 5', '"log_every_steps": 7')
+    path.write_text(text.replace('"batch_tokens": 256', '"batch_tokens": 128'))
+    checkpoints = Checkpoints(workdir, read_only=True)
+    jax.tree.map(np.testing.assert_array_equal, checkpoints.params("latest"), params(1))
+    checkpoints.close()
+    path.write_text(text.replace('"length_penalty": 0.6', '"length_penalty": 0.2'))
+    checkpoints = Checkpoints(workdir, read_only=True)
+    with pytest.raises(InputError, match=r"decoding.length_penalty is 0.2, and was 0.6 when check"):
+        checkpoints.params("latest")
+    checkpoints.close()
+    path.write_text(text)
+    # A bit of the settings' own name.
+    (digests,) = workdir.glob("checkpoints/3/digests/metadata")
+    digests.write_text(digests.read_text().replace('"config.json"', '"config.jsoo"'))
+    checkpoints = Checkpoints(workdir, read_only=True)
+    with pytest.raises(InputError, match=r"cannot be read: .*config.json"):
+        checkpoints.params("latest")
     checkpoints.close()
 
 

@@ -202,6 +202,11 @@ def test_systems_are_measured_and_compared(run, translator, tmp_path, command):
     piped = command("evaluate", *given, "--format", "json", "--output", output, text=text)
     assert (piped.status, piped.out) == (0, b"")
     assert json.loads(output.read_text()) == report
+    (tmp_path / "source").write_text("\n".join([*sources[:2], "Maria! " * 90]))
+    split = command("evaluate", *given, "--workdir", run)
+    assert split.status == 0
+    assert split.err.startswith("compiles at most 3 shapes of search")
+    assert "1 line(s) of more pieces than fit" in mistakes(split)[0]
     table = command("evaluate", *given, "--hypotheses", tmp_path / "hypotheses").out.decode()
     assert f"hypotheses  chrF2  {report['hypotheses'][1]['score']:7.2f}  chrF2|nrefs:1" in table
     assert "baseline    BLEU  100.00  sources of 10-19 words, 1 sentences" in table
@@ -218,6 +223,7 @@ def test_systems_are_measured_and_compared(run, translator, tmp_path, command):
         (["--hypotheses", "two", "--figure", "x.png"], "--figure needs --source"),
         (["--hypotheses", "two", "--source", "one", "--figure", "x"], "ends in .png, .pdf or .svg"),
         (["--hypotheses", "none"], "none: No such file"),
+        (["--hypotheses", "two", "--language", "ja"], "pip install"),
         (["--hypotheses", "bytes"], "bytes, line 2: byte 1 is 0xff, which is not UTF-8"),
     ],
 )
@@ -241,10 +247,10 @@ def test_a_mistake_writes_over_nothing(run, tmp_path, command):
     for arguments, message in (
         (("--n-best", 9), "n_best is 9; expected at most beam_size 1"),
         (("--samples", 2), "a line of text holds one translation; give --format json, or --mbr"),
-        (("--lines-at-once", 0), "lines_at_once is 0; expected 1 or more"),
+        (("--lines-at-once", 2**63), "expected 1 or more, less than 2^31"),
         (("--bucket", 65), "bucket is 65; expected at most decoding.max_source_length 64"),
-        (("--input", output), f"--input and --output are both {output}: it would be destroyed"),
-        (("--alignments", output), f"--alignments and --output are both {output}: it would be"),
+        (("--input", output), "--input and --output are one file: it would be destroyed"),
+        (("--alignments", output), "--alignments and --output are one file: it would be"),
         (("--alignments", tmp_path / "no" / "file"), "no/file: No such file or directory"),
         (("--max-length-extra", 1000), "a translation of one piece may have 1001, more than 114"),
         (("--seed", 2**31), f"options.seed is {2**31}; expected 0 or more, less than 2^31"),
@@ -278,7 +284,9 @@ def test_what_cannot_fit_is_refused_before_anything_is_read(run, command, monkey
     assert (result.status, result.out) == (2, b"")
     (line,) = mistakes(result)
     assert line.startswith("error: search of 16 rows of 64 source pieces needs ")
-    assert " MB, and 0 MB are available: with about 0 rows it would fit; lower decoding." in line
+    assert (
+        " MB, and 0 MB are available: not one row fits; lower the beam size, or decoding." in line
+    )
     monkeypatch.setattr(parallel, "memory_available", lambda: None)
     result = command("translate", "--workdir", run, text="Maria!\n")
     assert result.status == 0
@@ -299,6 +307,26 @@ def test_a_closed_stream_is_named_and_nothing_goes_where_it_does_not_belong(run,
     result = shell(f" 2>&- > '{output}'")
     assert result.returncode == 0
     assert len(output.read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("redirection", "message"),
+    [
+        ("--output x < x", "the redirected input and --output are one file"),
+        ("--alignments x < x", "--alignments and the redirected input are one file"),
+        ("--input x >> x", "--input and the redirected output are one file"),
+        ("--input x --alignments /dev/stdout > y", "--alignments and the redirected output are"),
+    ],
+)
+def test_what_the_shell_opened_is_not_destroyed(redirection, message, run, tmp_path):
+    (tmp_path / "x").write_text("Maria!\n")
+    line = f"'{sys.executable}' -m nmt translate --workdir '{run}' {redirection}"
+    result = subprocess.run(line, shell=True, cwd=tmp_path, capture_output=True, check=False)
+    assert result.returncode == 2
+    (error,) = result.stderr.decode().splitlines()
+    assert error.startswith("error: ")
+    assert message in error
+    assert (tmp_path / "x").read_text() == "Maria!\n"
 
 
 def test_what_has_no_translation_is_strict_json():
@@ -345,6 +373,8 @@ def test_what_is_asked_of_a_translation_is_read_as_json(run, command, translator
     expected = translator.translate([nmt.Sentence(**fields) for fields in asked], beam_size=2)
     assert result.status == 0
     assert result.out.decode().split("\n") == [*(t.text for t in expected), ""]
+    marked = command(*json_lines, text="\ufeff" + lines[0])
+    assert marked.out.decode() == expected[0].text + "\n"
     blank = command(*json_lines, text=f"\n{lines[0]}  \n")
     assert (blank.status, blank.out) == (0, f"\n{expected[0].text}\n\n".encode())
     for line, message in {
@@ -576,6 +606,9 @@ def damage(folder: Path, how: str) -> None:
         config = json.loads((folder / "config.json").read_text())
         config["model"]["num_experts"] = 8
         (folder / "config.json").write_text(json.dumps(config))
+    elif how == "flipped digit":
+        text = (folder / "config.json").read_text()
+        (folder / "config.json").write_text(text.replace("0.6", "2.6"))
     elif how == "truncated":
         largest = max((p for p in (checkpoint / "params").rglob("*") if p.is_file()),
                       key=lambda p: p.stat().st_size)  # fmt: skip
@@ -598,6 +631,7 @@ def damage(folder: Path, how: str) -> None:
         ("another version", "num_experts"),
         ("truncated", "checkpoints/12"),
         ("flipped bit", "tokenizer.model"),
+        ("flipped digit", "decoding.length_penalty is 2.6, and was 0.6 when checkpoint 12 was"),
         ("config.json", "config.json"),
         ("tokenizer.model", "tokenizer.model"),
     ],

@@ -67,7 +67,7 @@ def read_aligner(workdir: Path, config: ModelConfig) -> Aligner | None:
         return Aligner.default(config)
     try:
         found = Aligner(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise InputError(f"{path}: {error}; expected {', '.join(Aligner._fields)}") from None
     # By how they are written, for True == 1.0 == 1.
     if repr(found) not in map(repr, Aligner.all(*config.num_cross_attentions)):

@@ -94,6 +94,9 @@ def of_pairs(
     Raises:
       ValueError: one has more pieces than fit.
     """
+    for number, pair in enumerate(pairs):
+        if not isinstance(pair, tuple | list) or [type(side) for side in pair] != [str, str]:
+            raise ValueError(f"pair {number} is {pair!r}; expected a source and a target")
     sources, targets = zip(*pairs, strict=True) if pairs else ((), ())
     encoded = tokenizer.encode_source(sources), tokenizer.encode_target(targets)
     requests = []
@@ -156,6 +159,8 @@ def _of_sentence(
 ) -> Request:
     for name in ("forbidden", "required"):
         _expect_phrases(name, getattr(sentence, name))
+    if not isinstance(sentence.prefix, str):
+        raise ValueError(f"prefix is {sentence.prefix!r}; expected a string")
     if len(ids) == 1:  # the end: an empty sentence has an empty translation, whatever is asked
         return Request(ids)
     if sentence.required and options.samples:
@@ -176,8 +181,9 @@ def _of_sentence(
 def _expect_phrases(name: str, phrases: object) -> None:
     if isinstance(phrases, str):
         raise ValueError(f"{name} is one string; expected a sequence of phrases")
-    if not isinstance(phrases, Sequence):  # what can be read once only is heeded in part
-        raise ValueError(f"{name} is a {type(phrases).__name__}; expected a sequence of phrases")
+    # What can be read once only would be heeded in part.
+    if not isinstance(phrases, Sequence) or not all(isinstance(x, str) for x in phrases):
+        raise ValueError(f"{name} is {phrases!r}; expected a sequence of phrases")
 
 
 def _of_pair(source: list[int], target: list[int], decoding: DecodingConfig) -> Request:

@@ -82,7 +82,7 @@ class Translator:
 
     def translate(
         self,
-        sentences: Sequence[str | Sentence],
+        sentences: Iterable[str | Sentence],
         *,
         alignments: bool = False,
         attention: bool = False,
@@ -269,12 +269,14 @@ class Translator:
         by: str = "attention",
     ) -> Iterator[tuple[int, PieceAttention]]:
         """Yields the number of a pair and where its pieces look, batch by batch."""
+        functions = {"attention": decoder.cross_attention, "saliency": decoder.saliency}
+        if by not in functions:
+            raise ValueError(f"by is {by!r}; expected one of {tuple(functions)}")
         if by == "attention":
             self._expect_attention()
-        function = decoder.cross_attention if by == "attention" else decoder.saliency
         pairs = list(pairs)
         requests = of_pairs(pairs, self.tokenizer, self.config.decoding)
-        for number, weights in self._weights(function, requests, SearchOptions()):
+        for number, weights in self._weights(functions[by], requests, SearchOptions()):
             source, target = pairs[number][0], clean(pairs[number][1])
             starts = self.tokenizer.target_starts(target)
             yield number, self._piece_attention(weights, source, (target, starts), words)
@@ -394,7 +396,7 @@ class Translator:
           lines_at_once: how many are read before they are translated: the more, the fewer rows of
             a batch are empty.
           alignments: as in `translate`.
-          attention: as in `translate`.
+          attention: as in `translate`, of lines that are not split.
           **options: as `translate` takes them.
 
         Raises:
@@ -412,8 +414,10 @@ class Translator:
                 f"a translation of one piece may have {shortest}, more than {longest}; lower "
                 "max_length_factor or max_length_extra"
             )
-        if lines_at_once < 1:
-            raise ValueError(f"lines_at_once is {lines_at_once}; expected 1 or more")
+        if not 1 <= lines_at_once < 2**31:
+            raise ValueError(
+                f"lines_at_once is {lines_at_once}; expected 1 or more, less than 2^31"
+            )
         if overlong not in get_args(Overlong):
             raise ValueError(f"overlong is {overlong!r}; expected one of {get_args(Overlong)}")
         if isinstance(lines, str | Sentence):
@@ -563,7 +567,11 @@ class Translator:
         )
 
 
-def _as_sentences(sentences: Sequence[str | Sentence]) -> list[Sentence]:
+def _as_sentences(sentences: Iterable[str | Sentence]) -> list[Sentence]:
     if isinstance(sentences, str | Sentence):
         raise ValueError("sentences is one string; expected a sequence of them")
-    return [Sentence(s) if isinstance(s, str) else s for s in sentences]
+    given = [Sentence(s) if isinstance(s, str) else s for s in sentences]
+    for sentence in given:
+        if not isinstance(sentence, Sentence) or not isinstance(sentence.text, str):
+            raise ValueError(f"{sentence!r} is no sentence; expected a string or an nmt.Sentence")
+    return given

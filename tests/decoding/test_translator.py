@@ -175,6 +175,14 @@ def test_scores_of_long_and_of_empty_sides():
     assert len(scores[1].token_log_probs) == 1
     with pytest.raises(ValueError, match=r"pair 0: the target has .* more than 114"):
         own.score([("Maria!", "a " * 200)])
+    for pairs in ("ab", [("a", "b", "c")], [("a", b"b")]):
+        with pytest.raises(ValueError, match=r"pair 0 is .*; expected a source and a target"):
+            own.score(pairs)
+    with pytest.raises(ValueError, match="by is 'heat'; expected one of"):
+        own.attentions([("a", "b")], by="heat")
+    for sentence in (None, b"Maria!", ("a", "b")):
+        with pytest.raises(ValueError, match="is no sentence; expected a string or an"):
+            own.translate([sentence])
 
 
 @pytest.mark.parametrize("beam_size", [1, 3])
@@ -367,6 +375,8 @@ def test_a_line_whose_translation_does_not_fit_is_split():
         ({"overlong": "halve"}, "overlong is 'halve'; expected one of "),
         ({"max_length_extra": 200}, "a translation of one piece may have 201, more than 114"),
         ({"lines": "Maria!"}, "lines is one string"),
+        ({"lines_at_once": 0}, "lines_at_once is 0; expected 1 or more"),
+        ({"lines_at_once": 2**63}, r"expected 1 or more, less than 2\^31"),
     ],
 )
 def test_mistakes_are_named_before_a_line_is_read(arguments, message):
@@ -389,6 +399,14 @@ def test_lines_are_read_as_they_are_needed():
         ({"n_best": 4}, "n_best is 4; expected at most beam_size 3"),
         ({"top_p": 0.0}, "options.top_p is 0.0"),
         ({"temperature": 0.0}, "options.temperature is 0.0"),
+        ({"temperature": 1e300, "samples": 1}, "options.temperature is 1e[+]300; expected between"),
+        ({"temperature": 1e-50, "samples": 1}, "options.temperature is 1e-50; expected between"),
+        ({"max_length_factor": 1e300}, "options.max_length_factor is 1e[+]300; expected between"),
+        (
+            {"length_offset": 1e39},
+            "options.length_offset is 1e[+]39; expected between 1e-6 and 1e6",
+        ),
+        ({"length_penalty": 1e39}, "options.length_penalty is 1e[+]39; expected at most 10"),
         ({"min_length": 50}, "options.min_length is 50"),
         ({"seed": 2**31}, "options.seed is 2147483648; expected 0 or more, less"),
         ({"samples": -1}, "options.samples is -1"),
@@ -406,7 +424,9 @@ def test_mistakes_are_named(arguments, message):
     ("asked", "options", "message"),
     [
         ({"forbidden": "gato"}, {}, "forbidden is one string; expected a sequence of phrases"),
-        ({"required": iter(["a"])}, {}, "required is a list_iterator; expected a sequence of"),
+        ({"required": iter(["a"])}, {}, "required is <list_iterator .*; expected a sequence of"),
+        ({"required": ["a", b"b"]}, {}, r"required is \['a', b'b'\]; expected a sequence of"),
+        ({"prefix": 1}, {}, "prefix is 1; expected a string"),
         ({"forbidden": ["a", " "]}, {}, "a phrase is blank; expected words"),
         (
             {"prefix": "a " * 80},
