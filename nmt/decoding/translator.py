@@ -45,8 +45,8 @@ Overlong = Literal["split", "truncate", "error"]
 class Translator:
     """Translates with given parameters.
 
-    A sentence's compiled shape depends on its own length alone: buckets of 16, 32, … source
-    pieces, each with a fixed number of rows, so that its company changes nothing.
+    A sentence's compiled shape depends on its own length and what is asked of it: buckets of 16,
+    32, … source pieces, each with a fixed number of rows, so that its company changes nothing.
 
     Attributes:
       model: a sequence-to-sequence model.
