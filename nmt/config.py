@@ -572,7 +572,7 @@ def from_json(text: str, where: str = "config.json") -> Config:
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(str(part) for part in first["loc"] if part not in _FAMILIES)
-        found = f", found {str(first['input'])[:60]!r}"
+        found = f", found {first['input']!r:.60}"
         found = "" if first["type"] in ("missing", "value_error") else found
         message = first["msg"].removeprefix("Value error, ")
         raise InputError(f"{where}: {field and field + ': '}{message}{found}") from None
