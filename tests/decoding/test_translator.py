@@ -175,14 +175,6 @@ def test_scores_of_long_and_of_empty_sides():
     assert len(scores[1].token_log_probs) == 1
     with pytest.raises(ValueError, match=r"pair 0: the target has .* more than 114"):
         own.score([("Maria!", "a " * 200)])
-    for pairs in ("ab", [("a", "b", "c")], [("a", b"b")]):
-        with pytest.raises(ValueError, match=r"pair 0 is .*; expected a source and a target"):
-            own.score(pairs)
-    with pytest.raises(ValueError, match="by is 'heat'; expected one of"):
-        own.attentions([("a", "b")], by="heat")
-    for sentence in (None, b"Maria!", ("a", "b")):
-        with pytest.raises(ValueError, match="is no sentence; expected a string or an"):
-            own.translate([sentence])
 
 
 @pytest.mark.parametrize("beam_size", [1, 3])
