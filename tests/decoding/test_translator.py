@@ -744,6 +744,12 @@ def test_models_of_different_vocabularies_are_no_ensemble():
         nmt.ensemble([])
 
 
+def test_loading_leaves_the_configuration_of_jax_alone(run):
+    before = dict(jax.config.values)
+    nmt.load(run).translate(SENTENCES[:1])
+    assert dict(jax.config.values) == before
+
+
 # Precision.
 
 
