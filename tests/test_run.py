@@ -379,12 +379,12 @@ def test_a_flipped_bit_is_found_and_named(run, tmp_path):
         (
             "config.json",
             lambda data: data.replace(b'"norm": "post"', b'"norm": "pre"'),
-            r"the parameter \['decoder_norm'\]\['bias'\] does not exist in the checkpoint and has",
+            r"config.json: model.norm is 'pre', and was 'post' when checkpoint 12 was saved: it is",
         ),
         (
             "config.json",
             lambda data: data.replace(b'"mlp_dim": 32', b'"mlp_dim": 64'),
-            r"has the shape \(32,\) in the checkpoint and has the shape \(64,\) by config",
+            r"config.json: model.mlp_dim is 64, and was 32 when checkpoint 12 was saved: it is",
         ),
     ],
 )
@@ -396,6 +396,19 @@ def test_a_damaged_or_edited_file_is_named(path, change, message, run, tmp_path)
     error, _ = load_or_error(tmp_path / "run")
     assert re.search(message, error)
     assert "\n" not in error
+
+
+def test_parameters_of_another_model_are_refused(run, monkeypatch):
+    params = nmt.load(run).params
+    table = params["target_embedding"]["embedding"]
+    monkeypatch.setattr(checkpoint.Checkpoints, "params", lambda *_: params)
+    params["target_embedding"]["embedding"] = table[:, :8]
+    error, _ = load_or_error(run)
+    assert "the parameter ['target_embedding']['embedding'] has the shape" in error
+    assert "8) in the checkpoint and has the shape" in error
+    del params["target_embedding"]
+    error, _ = load_or_error(run)
+    assert "['target_embedding']['embedding'] does not exist in the checkpoint and has" in error
 
 
 def test_parameters_that_are_not_finite_are_refused(run, monkeypatch):
