@@ -62,9 +62,9 @@ def main(options: Options) -> None:
 
 def row(name: str, pairs: Iterable[tuple[nmt.Translation, nmt.Translation]]) -> str:
     """Compares translations; scores where these are the same."""
-    same = [x.text == y.text and abs(x.score - y.score) for x, y in pairs]
-    differences = [difference for difference in same if difference is not False]
-    return f"{name:32} {len(same) - len(differences):9,}  {max(differences, default=0):16.1e}"
+    pairs = list(pairs)
+    differences = [abs(x.score - y.score) for x, y in pairs if x.text == y.text]
+    return f"{name:32} {len(pairs) - len(differences):9,}  {max(differences, default=0):16.1e}"
 
 
 if __name__ == "__main__":

@@ -167,15 +167,7 @@ class Checkpoints:
             step = named["latest"]
         if step not in steps:
             raise InputError(f"{self._folder}: no checkpoint {which!r}; there are {steps}")
-        restored = self._restore(step, params=ocp.args.PyTreeRestore())
-        for field, value in restored.digests[CONFIG].items():
-            if self._settings.get(field) != value:
-                raise InputError(
-                    f"{self._config}: {clean(field)} is {self._settings.get(field)!r}, and was "
-                    f"{value!r} when checkpoint {step} was saved: it is damaged, or was edited; "
-                    "what a call can choose need not stand there"
-                )
-        return restored.params
+        return self._restore(step, params=ocp.args.PyTreeRestore()).params
 
     def wait(self) -> None:
         """Returns when what was saved is on disk."""
@@ -191,7 +183,7 @@ class Checkpoints:
                 step, args=ocp.args.Composite(**items, digests=ocp.args.JsonRestore())
             )
             saved = {name: dict(restored.digests[name]) for name in items}
-            tokenizer, _ = restored.digests[TOKENIZER], dict(restored.digests[CONFIG])
+            tokenizer, settings = restored.digests[TOKENIZER], dict(restored.digests[CONFIG])
         except Exception as error:  # of many kinds, for a file may be damaged in many ways
             reason = str(error).partition("\n")[0].rstrip(":")
             raise InputError(
@@ -203,6 +195,13 @@ class Checkpoints:
                 f"{self._tokenizer} is damaged: it differs from the digest that checkpoint {step} "
                 "was saved with"
             )
+        for field, value in settings.items():
+            if self._settings.get(field) != value:
+                raise InputError(
+                    f"{self._config}: {clean(field)} is {self._settings.get(field)!r}, and was "
+                    f"{value!r} when checkpoint {step} was saved: it is damaged, or was edited; "
+                    "what a call can choose need not stand there"
+                )
         for item, expected in saved.items():
             found = _digests(restored[item])
             for name in sorted(found.keys() | expected.keys()):

@@ -79,6 +79,11 @@ class _Group:
             value = getattr(self, name)
             self._expect(value is None or value >= least, name, f"at least {least}")
 
+    def _expect_most(self, most: int, *names: str) -> None:
+        for name in names:
+            value = getattr(self, name)
+            self._expect(value is None or value <= most, name, f"at most {most:,}")
+
     def _expect_positive(self, *names: str) -> None:
         for name in names:
             value = getattr(self, name)
@@ -420,12 +425,8 @@ class DecodingConfig(_Group, group="decoding"):
         self._expect_least(1, "beam_size", "batch_tokens")
         self._expect_least(64, "max_source_length")  # one character may take 35 pieces
         self._expect_least(0, "length_penalty")
-        self._expect(
-            self.length_penalty <= MAX_LENGTH_PENALTY,
-            "length_penalty",
-            f"at most {MAX_LENGTH_PENALTY}",
-        )
-        self._expect(self.batch_tokens <= 10**8, "batch_tokens", "at most 100,000,000")
+        self._expect_most(MAX_LENGTH_PENALTY, "length_penalty")
+        self._expect_most(10**8, "batch_tokens")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -475,13 +476,9 @@ class SearchOptions(_Group, group="options"):
         self._expect_least(0, "length_penalty", "length_offset", "no_repeat_ngram", "samples")
         self._expect_least(1, "max_length_extra", "bucket")
         self._expect_positive("temperature", "top_p", "max_length_factor")
-        self._expect(self.top_p is None or self.top_p <= 1, "top_p", "at most 1")
+        self._expect_most(1, "top_p")
         # What float32 can compute with.
-        self._expect(
-            self.length_penalty is None or self.length_penalty <= MAX_LENGTH_PENALTY,
-            "length_penalty",
-            f"at most {MAX_LENGTH_PENALTY}",
-        )
+        self._expect_most(MAX_LENGTH_PENALTY, "length_penalty")
         for name in ("temperature", "top_p", "max_length_factor", "length_offset"):
             value = getattr(self, name)
             if value:  # nor 0, which is no power of ten
@@ -495,7 +492,7 @@ class SearchOptions(_Group, group="options"):
         self._expect(
             self.samples > 0 or not drawn, "samples", "1 or more with temperature or top_*"
         )
-        self._expect(self.samples <= MAX_SAMPLES, "samples", f"at most {MAX_SAMPLES:,}")
+        self._expect_most(MAX_SAMPLES, "samples")
         self._expect(self.samples == 0 or self.n_best == 1, "n_best", "1 with samples")
         for name in ("n_best", "max_length_extra", "no_repeat_ngram", "top_k", "seed"):
             value = getattr(self, name)
