@@ -32,7 +32,7 @@ from nmt.decoding.loading import Precision, ensemble, load
 from nmt.decoding.mbr import minimum_bayes_risk
 from nmt.decoding.requests import Sentence
 from nmt.decoding.translation import Translation
-from nmt.decoding.translator import LINES_AT_ONCE, Overlong, Translator
+from nmt.decoding.translator import LINES_AT_ONCE, Method, Overlong, Translator
 from nmt.evaluation.alignment import alignment_error_rate
 from nmt.evaluation.metrics import Bin, bleu_by_length, compare, corpus_scores
 from nmt.progress import progress_bar, say
@@ -95,7 +95,7 @@ def translate(
     if (options.samples or options.n_best) > 1 and format == "text" and not mbr:
         raise InputError("a line of text holds one translation; give --format json, or --mbr")
     asked = input_format == "json"
-    declare_shapes(translator, search, alignments=alignments is not None, phrases=asked)
+    declare_shapes(translator, alignments=alignments is not None, phrases=asked, **search)
     with ExitStack() as stack:
         # In this order: what cannot be opened must not cost the file that can.
         write_links = alignments and stack.enter_context(written(alignments))
@@ -137,12 +137,12 @@ def score(
     translator = load_all(workdir, checkpoint, precision)
     with mistakes():
         SearchOptions(length_penalty=length_penalty, length_offset=length_offset)
+    declare_shapes(translator, "score")
     with opened(input, output, partial(read_pair, translator)) as (pairs, write):
-        normalization: dict[str, Any] = {
-            "length_penalty": length_penalty,
-            "length_offset": length_offset,
-        }
-        for scored in by_chunks(partial(translator.score, **normalization), pairs, "score"):
+        scores = partial(
+            translator.score, length_penalty=length_penalty, length_offset=length_offset
+        )
+        for scored in by_chunks(scores, pairs, translator, "score"):
             write(f"{scored.score:.6f}" if format == "text" else as_json(scored))
 
 
@@ -171,9 +171,11 @@ def align(
     expect_distinct({"input": input or sys.stdin, "gold": gold}, {"output": output or sys.stdout})
     translator = load_all(workdir, checkpoint, precision)
     right = list(read_file(gold, parse_pharaoh)) if gold else None
+    with mistakes():
+        declare_shapes(translator, "align")
     found: list[tuple[Link, ...]] = []
     with opened(input, output, partial(read_pair, translator)) as (pairs, write):
-        for links in by_chunks(translator.align, pairs, "align"):
+        for links in by_chunks(translator.align, pairs, translator, "align"):
             write(pharaoh(links) if format == "text" else json.dumps({"alignment": links}))
             found += [links] if gold else []
     if right is not None:
@@ -287,7 +289,7 @@ def evaluate(
             translator = load_all(workdir, checkpoint, precision)
             search = dataclasses.asdict(options)
             lines = translator.translate_lines(systems["source"], **search)
-            declare_shapes(translator, search, phrases=False)
+            declare_shapes(translator, **search)
             translations = counted(lines, translator, "split", len(gold))
     with written(output) as write, mistakes():
         if workdir:
@@ -357,14 +359,26 @@ def load_all(
 
 
 def declare_shapes(
-    translator: Translator, search: dict[str, Any], *, alignments: bool = False, phrases: bool
+    translator: Translator,
+    method: Method = "translate",
+    *,
+    alignments: bool = False,
+    phrases: bool = False,
+    **options: Any,
 ) -> None:
-    """Says what translating may compile, and refuses what the memory has no room for."""
-    shapes = translator.shapes(**search)
-    what = "search and cross_attention" if alignments else "search"
+    """Says what a method may compile, and refuses what the memory has no room for."""
+    shapes = translator.shapes(**options)
+    functions = {"translate": "search", "score": "force", "align": "cross_attention"}
+    what = functions[method] + " and cross_attention" * alignments
     kinds = "; each once more for prefixes and forbidden phrases, and for required ones" * phrases
     say(f"compiles at most {len(shapes)} shapes of {what}: {shapes} (rows, source pieces){kinds}")
-    translator.check_memory(alignments=alignments, phrases=phrases, **search)
+    translator.check_memory(method=method, alignments=alignments, phrases=phrases, **options)
+
+
+def say_compiled(translator: Translator, done: str) -> None:
+    """Says what was done, and how many programs were compiled for it."""
+    programs = Counter(name for name, _ in translator.compiled)
+    say(f"{done}; compiled: " + ", ".join(f"{count} {name}" for name, count in programs.items()))
 
 
 def counted(
@@ -382,9 +396,7 @@ def counted(
             counts[name] += 1
             first.setdefault(name, number)
         yield translation
-    programs = Counter(name for name, _ in translator.compiled)
-    compiled = ", ".join(f"{count} {name}" for name, count in programs.items())
-    say(f"translated {number:,} lines; compiled: {compiled}")
+    say_compiled(translator, f"translated {number:,} lines")
     if counts["overlong"]:
         done = "split" if overlong == "split" else "cut"
         longest = translator.config.decoding.max_source_length
@@ -401,12 +413,17 @@ def counted(
 
 
 def by_chunks(
-    function: Callable[[list[Any]], list[Any]], items: Iterator[Any], name: str
+    function: Callable[[list[Any]], list[Any]],
+    pairs: Iterator[Any],
+    translator: Translator,
+    name: str,
 ) -> Iterator[Any]:
-    """Applies a function of many items to some at a time, and shows how far it is."""
-    bar = progress_bar(items, name)
+    """Applies a function of many pairs to some at a time; shows how far it is, says how many."""
+    number, bar = 0, progress_bar(pairs, name)
     while chunk := list(islice(bar, LINES_AT_ONCE)):
         yield from function(chunk)
+        number += len(chunk)
+    say_compiled(translator, f"{name}: {number:,} lines")
 
 
 @contextmanager

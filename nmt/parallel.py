@@ -167,4 +167,4 @@ def memory_available() -> int | None:
         path = Path("/sys/fs/cgroup", name)
         if path.exists() and (limit := path.read_text().strip()) != "max":
             limits.append(int(limit) - psutil.Process().memory_info().rss)
-    return min(limits)
+    return max(0, min(limits))

@@ -4,13 +4,14 @@ import functools
 import io
 import json
 import math
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -57,10 +58,13 @@ def command(monkeypatch, capsys, loaded):
     return call
 
 
-def in_a_process(*arguments: object, text: str) -> Result:
+def in_a_process(
+    *arguments: object, text: str, environment: Mapping[str, str] = os.environ
+) -> Result:
     """Runs the command in a process of its own."""
+    command = [*COMMAND, *map(str, arguments)]
     process = subprocess.run(
-        [*COMMAND, *map(str, arguments)], input=text.encode(), capture_output=True, check=False
+        command, input=text.encode(), env=environment, capture_output=True, check=False
     )
     return Result(process.returncode, process.stdout, process.stderr.decode())
 
@@ -69,14 +73,14 @@ def mistakes(result: Result) -> list[str]:
     """What is said beside what is always said."""
     assert b"Traceback" not in result.out
     assert "Traceback" not in result.err
-    usual = ("compiles at most ", "translated ")
+    usual = ("compiles at most ", "translated ", "score: ", "align: ")
     return [line for line in result.err.splitlines() if not line.startswith(usual)]
 
 
 # Reading and writing.
 
 
-def test_a_line_for_each_line(run, translator):
+def test_a_line_for_each_line_and_what_was_compiled_is_kept(run, translator, tmp_path):
     lines = [
         "The boy sleeps.",
         "",
@@ -85,8 +89,13 @@ def test_a_line_for_each_line(run, translator):
         "日本語 🙂",
         "end",
     ]
-    result = in_a_process("translate", "--workdir", run, text="\r\n".join(lines))
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    del environment["JAX_COMPILATION_CACHE_DIR"]
+    text = "\r\n".join(lines)
+    result = in_a_process("translate", "--workdir", run, text=text, environment=environment)
     assert result.status == 0, result.err
+    if sys.platform == "linux":
+        assert any((tmp_path / "nmt" / "compiled").iterdir())
     expected = [t.text for t in translator.translate_lines(lines)]
     assert result.out.decode().split("\n")[:-1] == expected
     shapes, counts = result.err.splitlines()
@@ -130,7 +139,16 @@ def test_given_translations_are_scored_and_aligned(run, translator, tmp_path, co
     assert [float(line) for line in result.out.split()] == pytest.approx(
         [t.score for t in translator.score(pairs)], abs=1e-6
     )
+    shapes = f"{translator.shapes()} (rows, source pieces)"
+    declared, counted = result.err.splitlines()
+    assert declared == f"compiles at most 3 shapes of force: {shapes}"
+    assert counted.startswith("score: 3 lines; compiled: ")
+    assert " 2 force" in counted  # the shortest and the longest are always compiled
     result = command("align", "--workdir", run, text=text)
+    declared, counted = result.err.splitlines()
+    assert declared == f"compiles at most 3 shapes of cross_attention: {shapes}"
+    assert counted.startswith("align: 3 lines; compiled: ")
+    assert " cross_attention" in counted
     found = translator.align(pairs)
     assert result.out.decode() == "".join(
         " ".join(f"{s}-{t}" for s, t in links) + "\n" for links in found
@@ -285,8 +303,11 @@ def test_what_cannot_fit_is_refused_before_anything_is_read(run, command, monkey
     (line,) = mistakes(result)
     assert line.startswith("error: search of 16 rows of 64 source pieces needs ")
     assert (
-        " MB, and 0 MB are available: not one row fits; lower the beam size, or decoding." in line
+        " MB, and 0 MB are available: not one row fits; lower decoding.max_source_length in" in line
     )
+    for name, function in (("score", "force"), ("align", "cross_attention")):
+        (line,) = mistakes(command(name, "--workdir", run, text="Maria!\tMaria!\n"))
+        assert line.startswith(f"error: {function} of 16 rows of 64 source pieces needs ")
     monkeypatch.setattr(parallel, "memory_available", lambda: None)
     result = command("translate", "--workdir", run, text="Maria!\n")
     assert result.status == 0

@@ -113,6 +113,8 @@ def test_json_holds_every_field(config):
         ("data", {"grammar_sizes": [1, 0, 1]}, "data.grammar_sizes"),
         ("data", {"max_target_length": 1}, "data.max_target_length"),
         ("data", {"max_target_length": 100}, "training.batch_tokens"),
+        ("decoding", {"batch_tokens": 10**8 + 1}, "decoding.batch_tokens"),
+        ("decoding", {"length_penalty": 10.5}, "decoding.length_penalty"),
         ("tokenizer", {"vocab_size": 260}, "tokenizer.vocab_size"),
         ("tokenizer", {"sampling_alpha": 0}, "tokenizer.sampling_alpha"),
         ("tokenizer", {"shared": 1}, "tokenizer.shared"),

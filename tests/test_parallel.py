@@ -3,8 +3,10 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
+import psutil
 import pytest
 
 from nmt import parallel
@@ -44,3 +46,20 @@ def test_there_is_a_program_for_each_core(limit, devices, expected, tmp_path, mo
     if limit:
         (tmp_path / "cpu.max").write_text(f"{limit}\n")
     assert parallel.num_programs() == expected
+
+
+@pytest.mark.parametrize("name", ["memory.max", "memory.limit_in_bytes"])
+def test_memory_is_that_of_the_machine_or_of_what_a_control_group_may_still_take(
+    name, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(parallel, "Path", lambda *path: tmp_path / Path(*path).name)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=2 * 10**12))
+    assert parallel.memory_available() == 2 * 10**12
+    group = tmp_path / name
+    if name == "memory.max":
+        group.write_text("max\n")
+        assert parallel.memory_available() == 2 * 10**12
+    group.write_text(f"{10**12}\n")
+    assert 0.9e12 < parallel.memory_available() < 10**12
+    group.write_text("4096\n")  # of which more is taken
+    assert parallel.memory_available() == 0

@@ -110,10 +110,10 @@ class Compiled:
                 rows_that_fit = int(program.num_rows * self._available) // program.bytes_needed
                 way_out = (
                     f"with about {rows_that_fit} rows it would fit; lower decoding.batch_tokens in "
-                    "the run's config.json, or the beam size, or take one_row"
+                    "the run's config.json, or search with a smaller beam or one_row"
                     if rows_that_fit
-                    else "not one row fits; lower the beam size, or decoding.max_source_length in "
-                    "the run's config.json"
+                    else "not one row fits; lower decoding.max_source_length in the run's "
+                    "config.json, or search with a smaller beam"
                 )
                 raise InputError(
                     f"{program.message}, and {self._available / 1e6:,.0f} MB are available: "

@@ -29,7 +29,6 @@ from nmt.decoding.requests import (
     parts_that_fit,
     stricter,
 )
-from nmt.decoding.rules import NO_PIECE
 from nmt.decoding.search import Hypotheses
 from nmt.decoding.translation import NOTHING, UNMET, Translation, joined
 from nmt.models.seq2seq import Params, SequenceModel
@@ -40,6 +39,10 @@ LINES_AT_ONCE = 2048
 
 Overlong = Literal["split", "truncate", "error"]
 """What becomes of a line that is longer than fits."""
+
+
+Method = Literal["translate", "score", "align"]
+"""What of a `Translator` is to be made ready."""
 
 
 class Translator:
@@ -298,17 +301,18 @@ class Translator:
         self,
         lines: Sequence[str | Sentence] | None = None,
         *,
+        method: Method = "translate",
         alignments: bool = False,
         **options: Any,
     ) -> list[tuple[int, int]]:
         """Compiles shapes and takes the memory they need, so that no later call has to.
 
-        `score` compiles when it is first called, as does what a sentence asks for that is not
-        among `lines`.
+        What a sentence asks for that is not among `lines` is compiled when it is first met.
 
         Args:
           lines: those whose shapes `translate_lines` will need, and the kinds of what they ask for;
             None is all that `shapes` lists, for sentences that ask for nothing.
+          method: what is to be called; the shapes of `score` and `align` are those of no options.
           alignments: with what `translate` needs for alignments, or attention.
           **options: as `translate` takes them.
 
@@ -316,6 +320,7 @@ class Translator:
           The (rows, source length) of what was compiled.
 
         Raises:
+          ValueError: an option is out of range, or the model has no attention and it is needed.
           InputError: a shape needs more memory than there is.
         """
         choice = SearchOptions(**options)
@@ -333,45 +338,63 @@ class Translator:
             (shape, asks) for shape in shapes for asks in range(3) if (shape[1], asks) in needed
         ]
         for shape, asks in progress_bar(kinds[::-1], "compile", leave=False):
-            for _ in self._compiled.run(self.params, self._calls(shape, choice, alignments, asks)):
+            calls = self._calls(method, shape, choice, alignments, asks)
+            for _ in self._compiled.run(self.params, calls):
                 pass
         return list(dict.fromkeys(shape for shape, _ in kinds))
 
     def check_memory(
-        self, *, alignments: bool = False, phrases: bool = False, **options: Any
+        self,
+        *,
+        method: Method = "translate",
+        alignments: bool = False,
+        phrases: bool = False,
+        **options: Any,
     ) -> None:
-        """Compiles the largest shapes that translating may need, and reads how much they take.
+        """Compiles the largest shapes that a method may need, and reads how much they take.
 
         These are the shortest, whose rows are the most, and the longest.
 
         Args:
+          method: as in `warm_up`.
           alignments: as in `warm_up`.
           phrases: with what sentences may ask for.
           **options: as `translate` takes them.
 
         Raises:
+          ValueError: as `warm_up` does.
           InputError: it needs more memory than there is.
         """
         choice, shapes = SearchOptions(**options), self.shapes(**options)
         asks = 0 if not phrases else 1 if choice.samples else 2
         for shape in dict.fromkeys((shapes[-1], shapes[0])):
-            for call in self._calls(shape, choice, alignments, asks):
+            for call in self._calls(method, shape, choice, alignments, asks):
                 self._compiled.compile(self.params, call)
 
     def _calls(
-        self, shape: tuple[int, int], options: SearchOptions, alignments: bool, asks: int
+        self,
+        method: Method,
+        shape: tuple[int, int],
+        options: SearchOptions,
+        alignments: bool,
+        asks: int,
     ) -> Iterator[Call]:
-        """Yields the calls that translate empty sentences in a shape, as of a `buckets.kind`."""
+        """Yields a method's calls for empty sentences in a shape, as of a `buckets.kind`."""
+        (num_rows, length), pad_id = shape, self.tokenizer.pad_id
         num_hypotheses, values = self._values(options)
-        queue = QUEUE * shape[0], shape[1]
-        source, phrases = buckets.arrays((), [], queue, asks, self.tokenizer.pad_id)
-        num_rows = shape[0] // parallel.num_local_devices()
-        static = {"num_hypotheses": num_hypotheses, "num_rows": num_rows}
-        yield Call(decoder.search, (source, phrases), (values,), static)
-        if alignments:
-            source = source[: shape[0]]
-            target = np.full((shape[0], shape[1] + EXTRA_TARGET_LENGTH), NO_PIECE, np.int32)
-            yield Call(decoder.cross_attention, (source, target))
+        if method == "translate":
+            queue = QUEUE * num_rows, length
+            source, phrases = buckets.arrays((), [], queue, asks, pad_id)
+            rows_of_device = num_rows // parallel.num_local_devices()
+            static = {"num_hypotheses": num_hypotheses, "num_rows": rows_of_device}
+            yield Call(decoder.search, (source, phrases), (values,), static)
+        source, phrases = buckets.arrays((), [], shape, 1, pad_id)
+        pairs = source, phrases.prefix
+        if method == "score":
+            yield Call(decoder.force, pairs, (values,))
+        if method == "align" or alignments:
+            self._expect_attention()
+            yield Call(decoder.cross_attention, pairs)
 
     def translate_lines(
         self,

@@ -311,12 +311,18 @@ def test_values_compile_nothing_and_what_is_compiled_is_counted():
     own.warm_up(SENTENCES[:1], alignments=True)
     assert [name for name, _ in own.compiled[6:]] == ["cross_attention"]
     own.translate(SENTENCES[:1], alignments=True)
+    pairs = [(SENTENCES[0], "a casa")]
+    own.align(pairs)
     assert len(own.compiled) == 7
     asked = asking(required=["casa"], prefix="a")[:1]
     assert own.warm_up(asked) == own.shapes()[:1]
     assert len(own.compiled) == 8
     own.translate(asked)
     assert len(own.compiled) == 8
+    own.warm_up(method="score")
+    assert [name for name, _ in own.compiled[8:]] == ["force"] * 3
+    own.score(pairs, length_penalty=0.3)
+    assert len(own.compiled) == 11
 
 
 LONG = "The old woman sees a red house. " * 30
@@ -785,6 +791,8 @@ def test_a_shape_that_does_not_fit_is_named_before_it_runs(monkeypatch):
     monkeypatch.setattr(parallel, "memory_needed", lambda _: 2 * 10**12)
     with pytest.raises(InputError, match="cross_attention of 32 rows of 64 source pieces needs"):
         fresh.check_memory(alignments=True)
+    with pytest.raises(InputError, match="force of 32 rows of 64 source pieces needs"):
+        fresh.check_memory(method="score")
     with pytest.raises(InputError, match=r"search of \d+ rows of 32 source pieces needs"):
         fresh.translate(SENTENCES, bucket=32)
     monkeypatch.undo()
