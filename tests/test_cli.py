@@ -479,8 +479,9 @@ def test_any_text_becomes_one_line(text, run, command):
     assert not any(unicodedata.category(c) == "Cc" for c in middle)
 
 
-def test_a_hundred_thousand_blank_lines_stay_blank(run, command):
-    result = command("translate", "--workdir", run, text="\n" * 50_000 + " \r\n" * 50_000)
+def test_a_hundred_thousand_blank_lines_stay_blank(run):
+    text = "\n" * 50_000 + " \r\n" * 50_000
+    result = in_a_process("translate", "--workdir", run, text=text)  # where no types are checked
     assert (result.status, result.out) == (0, b"\n" * 100_000)
 
 
