@@ -130,7 +130,7 @@ def test_the_best_parameters_are_kept_translate_test_and_are_loaded(tmp_path, mo
     test = load_corpus(CONFIG.data).test.source
     lines = (tmp_path / "translations.txt").read_text().splitlines()
     assert lines == [t.text for t in best.translate_lines(test)]
-    assert lines != [t.text for t in latest.translate_lines(test)]
+    assert lines != [t.text for t in best.with_params(latest.params).translate_lines(test)]
 
 
 def test_evaluation_compiles_nothing_after_the_first_step(tmp_path, monkeypatch, caplog):

@@ -759,9 +759,14 @@ def test_loading_leaves_the_configuration_of_jax_alone(run):
 # Precision.
 
 
+@pytest.fixture(scope="module")
+def exact(run) -> nmt.Translator:
+    return nmt.load(run)
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
-def test_in_any_precision_company_changes_nothing(precision, run):
-    exact, own = nmt.load(run), nmt.load(run, precision=precision)
+def test_in_any_precision_company_changes_nothing(precision, run, exact):
+    own = nmt.load(run, precision=precision) if precision != "float32" else exact
     together = own.translate(SENTENCES * 2, beam_size=2, n_best=2)
     alone = [own.translate([s], beam_size=2, n_best=2)[0] for s in SENTENCES]
     assert together == alone * 2
