@@ -40,9 +40,8 @@ LINES_AT_ONCE = 2048
 Overlong = Literal["split", "truncate", "error"]
 """What becomes of a line that is longer than fits."""
 
-
 Method = Literal["translate", "score", "align"]
-"""What of a `Translator` is to be made ready."""
+"""Which of a `Translator` is to be made ready."""
 
 
 class Translator:
@@ -320,7 +319,7 @@ class Translator:
           The (rows, source length) of what was compiled.
 
         Raises:
-          ValueError: an option is out of range, or the model has no attention and it is needed.
+          ValueError: an option is out of range, or attention is needed of a model that has none.
           InputError: a shape needs more memory than there is.
         """
         choice = SearchOptions(**options)
@@ -380,6 +379,8 @@ class Translator:
         asks: int,
     ) -> Iterator[Call]:
         """Yields a method's calls for empty sentences in a shape, as of a `buckets.kind`."""
+        if method not in get_args(Method):
+            raise ValueError(f"method is {method!r}; expected one of {get_args(Method)}")
         (num_rows, length), pad_id = shape, self.tokenizer.pad_id
         num_hypotheses, values = self._values(options)
         if method == "translate":
