@@ -53,8 +53,9 @@ def read_tokenizer(workdir: Path) -> Tokenizer:
     Raises:
       InputError: the file is missing or not a tokenizer.
     """
+    data = _read(workdir / TOKENIZER)
     try:
-        return Tokenizer.from_bytes(_read(workdir / TOKENIZER))
+        return Tokenizer.from_bytes(data)
     except InputError as error:
         raise InputError(f"{workdir / TOKENIZER}: {error}") from None
 
@@ -167,6 +168,8 @@ class Checkpoints:
             step = named["latest"]
         if step not in steps:
             raise InputError(f"{self._folder}: no checkpoint {which!r}; there are {steps}")
+        # Python's own integer, whatever equals it: orbax makes a name of it.
+        step = steps[steps.index(step)]
         return self._restore(step, params=ocp.args.PyTreeRestore()).params
 
     def wait(self) -> None:

@@ -137,7 +137,7 @@ def score(
     translator = load_all(workdir, checkpoint, precision)
     with mistakes():
         SearchOptions(length_penalty=length_penalty, length_offset=length_offset)
-    declare_shapes(translator, "score")
+        declare_shapes(translator, "score")
     with opened(input, output, partial(read_pair, translator)) as (pairs, write):
         scores = partial(
             translator.score, length_penalty=length_penalty, length_offset=length_offset
@@ -370,7 +370,7 @@ def declare_shapes(
     shapes = translator.shapes(**options)
     functions = {"translate": "search", "score": "force", "align": "cross_attention"}
     what = functions[method] + " and cross_attention" * alignments
-    kinds = "; each once more for prefixes and forbidden phrases, and for required ones" * phrases
+    kinds = "; search once more for prefixes and forbidden phrases, and for required ones" * phrases
     say(f"compiles at most {len(shapes)} shapes of {what}: {shapes} (rows, source pieces){kinds}")
     translator.check_memory(method=method, alignments=alignments, phrases=phrases, **options)
 

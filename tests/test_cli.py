@@ -418,7 +418,7 @@ def test_what_is_asked_of_a_translation_is_read_as_json(run, command, translator
     assert mistakes(refused)[0].startswith(
         "error: standard input, line 2: 17 phrases of up to 1 pieces; expected"
     )
-    assert "; each once more for prefixes and forbidden phrases" in result.err
+    assert "; search once more for prefixes and forbidden phrases" in result.err
 
 
 def test_bars_are_on_standard_error_where_somebody_looks(run, command, monkeypatch):

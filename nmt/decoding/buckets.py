@@ -53,6 +53,17 @@ def shapes(decoding: DecodingConfig, options: SearchOptions) -> list[tuple[int, 
     return [(_num_rows(length, decoding, options), length) for length in buckets]
 
 
+def largest(shapes: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Picks the shapes of which one needs the most memory, whatever it is that grows.
+
+    The longest, for attention weights; the shortest, whose rows are the most, for logits; and the
+    one with the most positions, for the caches. Mostly two of them are one.
+    """
+    positions = [rows * (length + EXTRA_TARGET_LENGTH) for rows, length in shapes]
+    most = shapes[positions.index(max(positions))]
+    return list(dict.fromkeys((shapes[-1], shapes[0], most)))
+
+
 def bucket(request: Request, decoding: DecodingConfig, options: SearchOptions) -> int:
     """Finds the source length of the shape in which a sentence and its translation have room.
 
@@ -61,6 +72,11 @@ def bucket(request: Request, decoding: DecodingConfig, options: SearchOptions) -
     target = max(request.max_length, len(request.prefix))
     least = max(len(request.source), target - EXTRA_TARGET_LENGTH, options.bucket)
     return max(least, _bucket(least, decoding))
+
+
+def is_blank(request: Request) -> bool:
+    """Tells whether nothing is to be computed: the source has no piece, nor has a prefix."""
+    return len(request.source) <= 1 and not request.prefix
 
 
 def kind(request: Request) -> int:
@@ -81,7 +97,7 @@ def batches(
 ) -> Iterator[Batch]:
     """Puts together sentences of one bucket that are asked for the same kinds of things.
 
-    Empty sentences are in none. Batches of one bucket, and devices, get equally many, the longest
+    Blank sentences are in none. Batches of one bucket, and devices, get equally many, the longest
     first.
 
     Args:
@@ -93,7 +109,7 @@ def batches(
     """
     members: dict[tuple[int, int], list[int]] = {}
     for number, request in enumerate(requests):
-        if len(request.source) > 1 or request.prefix:  # more than the end
+        if not is_blank(request):
             key = bucket(request, decoding, options), kind(request)
             members.setdefault(key, []).append(number)
     for (length, asks), numbers in sorted(members.items()):

@@ -108,16 +108,9 @@ class Compiled:
                 self._look()
             if program.bytes_needed > self._available:
                 rows_that_fit = int(program.num_rows * self._available) // program.bytes_needed
-                way_out = (
-                    f"with about {rows_that_fit} rows it would fit; lower decoding.batch_tokens in "
-                    "the run's config.json, or search with a smaller beam or one_row"
-                    if rows_that_fit
-                    else "not one row fits; lower decoding.max_source_length in the run's "
-                    "config.json, or search with a smaller beam"
-                )
                 raise InputError(
                     f"{program.message}, and {self._available / 1e6:,.0f} MB are available: "
-                    f"{way_out}"
+                    + _way_out(rows_that_fit, "num_hypotheses" in static)
                 )
         return program
 
@@ -168,3 +161,13 @@ class Compiled:
         if not self._running:
             available = parallel.memory_available()
             self._available = math.inf if available is None else available
+
+
+def _way_out(rows_that_fit: int, searches: bool) -> str:
+    if rows_that_fit:
+        field, others = "batch_tokens", ", or search with a smaller beam or one_row"
+        begin = f"with about {rows_that_fit} rows it would fit"
+    else:
+        field, others = "max_source_length", ", or search with a smaller beam"
+        begin = "not one row fits"
+    return f"{begin}; lower decoding.{field} in the run's config.json" + others * searches

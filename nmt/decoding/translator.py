@@ -138,8 +138,8 @@ class Translator:
             for found in translations
         ]
         forced = [
-            Request(request.source if target else [], prefix=target)
-            for request, target in zip(requests, targets, strict=True)
+            Request(request.source if target else [], target, max_length=request.max_length)
+            for request, target in zip(requests, targets, strict=True)  # in the shape of the search
         ]
         for number, weights in self._weights(decoder.cross_attention, forced, choice):
             target = self.tokenizer.decoded_starts(targets[number][:-1])
@@ -311,7 +311,7 @@ class Translator:
         Args:
           lines: those whose shapes `translate_lines` will need, and the kinds of what they ask for;
             None is all that `shapes` lists, for sentences that ask for nothing.
-          method: what is to be called; the shapes of `score` and `align` are those of no options.
+          method: what is to be called; `score` and `align` have one set of shapes, of no options.
           alignments: with what `translate` needs for alignments, or attention.
           **options: as `translate` takes them.
 
@@ -319,9 +319,11 @@ class Translator:
           The (rows, source length) of what was compiled.
 
         Raises:
-          ValueError: an option is out of range, or attention is needed of a model that has none.
+          ValueError: an option is out of range, or given for another method than `translate`, or
+            attention is needed of a model that has none.
           InputError: a shape needs more memory than there is.
         """
+        _expect_method(method, lines is not None or alignments or options)
         choice = SearchOptions(**options)
         shapes = self.shapes(**options)
         needed = {(length, 0) for _, length in shapes}
@@ -332,6 +334,7 @@ class Translator:
             needed = {
                 (buckets.bucket(request, self.config.decoding, choice), buckets.kind(request))
                 for request in requests
+                if not buckets.is_blank(request)
             }
         kinds = [
             (shape, asks) for shape in shapes for asks in range(3) if (shape[1], asks) in needed
@@ -352,8 +355,6 @@ class Translator:
     ) -> None:
         """Compiles the largest shapes that a method may need, and reads how much they take.
 
-        These are the shortest, whose rows are the most, and the longest.
-
         Args:
           method: as in `warm_up`.
           alignments: as in `warm_up`.
@@ -364,9 +365,10 @@ class Translator:
           ValueError: as `warm_up` does.
           InputError: it needs more memory than there is.
         """
-        choice, shapes = SearchOptions(**options), self.shapes(**options)
+        _expect_method(method, alignments or phrases or options)
+        choice = SearchOptions(**options)
         asks = 0 if not phrases else 1 if choice.samples else 2
-        for shape in dict.fromkeys((shapes[-1], shapes[0])):
+        for shape in buckets.largest(self.shapes(**options)):
             for call in self._calls(method, shape, choice, alignments, asks):
                 self._compiled.compile(self.params, call)
 
@@ -379,8 +381,6 @@ class Translator:
         asks: int,
     ) -> Iterator[Call]:
         """Yields a method's calls for empty sentences in a shape, as of a `buckets.kind`."""
-        if method not in get_args(Method):
-            raise ValueError(f"method is {method!r}; expected one of {get_args(Method)}")
         (num_rows, length), pad_id = shape, self.tokenizer.pad_id
         num_hypotheses, values = self._values(options)
         if method == "translate":
@@ -425,7 +425,7 @@ class Translator:
 
         Raises:
           ValueError: an option is out of range; or, behind the lines before, what is asked of one
-            is not as it should be.
+            is not as it should be. So is raised what `lines` raises.
         """
         choice = SearchOptions(**options)  # now, not when the first line is asked for
         self._values(choice)
@@ -460,18 +460,20 @@ class Translator:
         translate: Callable[[list[Sentence], list[Request]], list[Translation]],
     ) -> Iterator[Translation]:
         given = self.tokenizer, self.config.decoding, choice
-        number, why = 0, ""
-        while not why and (chunk := list(islice(lines, lines_at_once))):
-            read = _as_sentences(chunk)
+        number = 0
+        wrong: Exception | None = None
+        broken: Exception | None = None
+        while not wrong and not broken:
+            chunk, broken = _until(Exception, islice(lines, lines_at_once))
+            if not chunk:
+                break
+            read, wrong = _until(ValueError, map(_as_sentence, chunk))
             whole = [[line] for line in read]
             split = whole if overlong == "error" else parts_that_fit(read, *given)
             taken = [own[:1] if overlong == "truncate" else own for own in split]
             found = each_of_sentences(list(chain.from_iterable(taken)), *given)
-            requests: list[list[Request]] = []  # of each line
-            try:
-                requests.extend([next(found) for _ in own] for own in taken)
-            except ValueError as error:  # what comes before is translated first
-                why = str(error)
+            requests, refused = _until(ValueError, ([next(found) for _ in own] for own in taken))
+            wrong = refused or wrong
             kept = taken[: len(requests)]
             sentences = list(chain.from_iterable(kept))
             translations = iter(translate(sentences, list(chain.from_iterable(requests))))
@@ -481,8 +483,10 @@ class Translator:
                 )
                 yield translation._replace(overlong=len(parts) > 1)
             number += len(kept)
-        if why:
-            raise ValueError(f"line {number + 1}: {why}")
+        if wrong:
+            raise ValueError(f"line {number + 1}: {wrong}")
+        if broken:
+            raise broken
 
     def search(
         self,
@@ -495,7 +499,8 @@ class Translator:
     ) -> Hypotheses:
         """Searches on arrays, as the configuration says where nothing else is given.
 
-        Pure: to be jitted, vmapped, pmapped or exported. See `nmt.decoding.decoder.search`.
+        Pure: to be jitted, vmapped, pmapped or exported (in a function that makes a tuple of what
+        it returns: `jax.export` serialises no other). See `nmt.decoding.decoder.search`.
         """
         beam_size, own = self._values(SearchOptions())
         return decoder.search(
@@ -594,8 +599,28 @@ class Translator:
 def _as_sentences(sentences: Iterable[str | Sentence]) -> list[Sentence]:
     if isinstance(sentences, str | Sentence):
         raise ValueError("sentences is one string; expected a sequence of them")
-    given = [Sentence(s) if isinstance(s, str) else s for s in sentences]
-    for sentence in given:
-        if not isinstance(sentence, Sentence) or not isinstance(sentence.text, str):
-            raise ValueError(f"{sentence!r} is no sentence; expected a string or an nmt.Sentence")
-    return given
+    return [_as_sentence(sentence) for sentence in sentences]
+
+
+def _as_sentence(given: object) -> Sentence:
+    sentence = Sentence(given) if isinstance(given, str) else given
+    if not isinstance(sentence, Sentence) or not isinstance(sentence.text, str):
+        raise ValueError(f"{given!r} is no sentence; expected a string or an nmt.Sentence")
+    return sentence
+
+
+def _until(kind: type[Exception], items: Iterable[Any]) -> tuple[list[Any], Exception | None]:
+    """Reads items up to an error of a kind, and returns both: what came before is not lost."""
+    read: list[Any] = []
+    try:
+        read.extend(items)
+    except kind as error:
+        return read, error
+    return read, None
+
+
+def _expect_method(method: str, given: object) -> None:
+    if method not in get_args(Method):
+        raise ValueError(f"method is {method!r}; expected one of {get_args(Method)}")
+    if given and method != "translate":
+        raise ValueError(f"{method!r} has one set of shapes; leave out all but the method")

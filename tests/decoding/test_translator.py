@@ -319,10 +319,21 @@ def test_values_compile_nothing_and_what_is_compiled_is_counted():
     assert len(own.compiled) == 8
     own.translate(asked)
     assert len(own.compiled) == 8
+    own.warm_up(["", " "])
+    for call in (own.warm_up, own.check_memory):
+        with pytest.raises(ValueError, match="'score' has one set of shapes; leave out all but"):
+            call(method="score", bucket=64)
+    assert len(own.compiled) == 8
     own.warm_up(method="score")
     assert [name for name, _ in own.compiled[8:]] == ["force"] * 3
     own.score(pairs, length_penalty=0.3)
     assert len(own.compiled) == 11
+    own.warm_up(method="align")
+    assert [name for name, _ in own.compiled[11:]] == ["cross_attention"] * 2
+    own.warm_up(SENTENCES[:1], alignments=True, max_length_factor=3.0)
+    before = len(own.compiled)
+    own.translate(SENTENCES[:1], alignments=True, max_length_factor=3.0)
+    assert len(own.compiled) == before
 
 
 LONG = "The old woman sees a red house. " * 30
@@ -380,6 +391,27 @@ def test_a_line_whose_translation_does_not_fit_is_split():
 def test_mistakes_are_named_before_a_line_is_read(arguments, message):
     with pytest.raises(ValueError, match=message):
         translator().translate_lines(**{"lines": iter(()), **arguments})
+
+
+def test_lines_before_one_that_is_none_or_cannot_be_read_are_translated():
+    def lines(last):
+        yield from SENTENCES[:3]
+        yield last() if callable(last) else last
+        yield "Maria!"
+
+    def broken():
+        raise OSError(5, "Input/output error")
+
+    expected = translator().translate(SENTENCES[:3])
+    for last, error, message in (
+        (5, ValueError, "line 4: 5 is no sentence"),
+        (broken, OSError, "Input/output error"),
+    ):
+        for lines_at_once in (1, 2, 10):
+            found = translator().translate_lines(lines(last), lines_at_once=lines_at_once)
+            assert list(islice(found, 3)) == expected
+            with pytest.raises(error, match=message):
+                next(found)
 
 
 def test_lines_are_read_as_they_are_needed():
@@ -792,14 +824,21 @@ def test_a_shape_that_does_not_fit_is_named_before_it_runs(monkeypatch):
             call()
     monkeypatch.setattr(parallel, "memory_available", lambda: 10**12)
     fresh.check_memory()
-    assert {length for _, (_, length) in fresh.compiled} == {16, 64}
+    # Of 7, 6 and 4 rows on a device: in the second shape there are the most positions.
+    assert {length for _, (_, length) in fresh.compiled} == {16, 32, 64}
+    needed = {p.num_rows: p.bytes_needed for p in fresh._compiled._programs.values()}
+    devices = jax.local_device_count()
+    assert max(needed, key=needed.get) == 6 * devices
+    shapes = [(32, 16), (24, 32), (16, 64), (8, 128), (6, 256)]  # of the default configuration
+    assert buckets.largest(shapes) == [(6, 256), (32, 16)]
     monkeypatch.setattr(parallel, "memory_needed", lambda _: 2 * 10**12)
     with pytest.raises(InputError, match="cross_attention of 32 rows of 64 source pieces needs"):
         fresh.check_memory(alignments=True)
-    with pytest.raises(InputError, match="force of 32 rows of 64 source pieces needs"):
+    with pytest.raises(InputError, match="force of 32 rows of 64 source pieces needs") as raised:
         fresh.check_memory(method="score")
+    assert str(raised.value).endswith("lower decoding.batch_tokens in the run's config.json")
     with pytest.raises(InputError, match=r"search of \d+ rows of 32 source pieces needs"):
-        fresh.translate(SENTENCES, bucket=32)
+        fresh.translate(SENTENCES, bucket=32, one_row=True)
     monkeypatch.undo()
     assert parallel.memory_available() > 1e8
     assert fresh.translate(SENTENCES) == own.translate(SENTENCES)
