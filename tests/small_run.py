@@ -20,5 +20,5 @@ CONFIG = Config(
     training=TrainingConfig(
         num_steps=12, batch_tokens=512, log_every_steps=5, eval_every_steps=6, save_every_steps=4
     ),
-    decoding=DecodingConfig(beam_size=1, max_source_length=64, batch_tokens=256),
+    decoding=DecodingConfig(beam_size=1, max_source_length=64, batch_tokens=264),
 )
