@@ -508,7 +508,7 @@ def test_split_line_loses_nothing(text):
 
 def test_declared_shapes_cover_what_may_be_translated(translator):
     devices = jax.local_device_count()
-    assert translator.shapes() == [(3 * devices, 16), (3 * devices, 32), (2 * devices, 64)]
+    assert translator.shapes() == [(4 * devices, 16), (3 * devices, 32), (2 * devices, 64)]
 
 
 # Two processes, a device each, that train together as two hosts would.
