@@ -32,7 +32,7 @@ from nmt.decoding.loading import Precision, ensemble, load
 from nmt.decoding.mbr import minimum_bayes_risk
 from nmt.decoding.requests import Sentence
 from nmt.decoding.translation import Translation
-from nmt.decoding.translator import LINES_AT_ONCE, Method, Overlong, Translator
+from nmt.decoding.translator import LINES_AT_ONCE, Method, Overlong, Translator, read_until
 from nmt.evaluation.alignment import alignment_error_rate
 from nmt.evaluation.metrics import Bin, bleu_by_length, compare, corpus_scores
 from nmt.progress import progress_bar, say
@@ -95,12 +95,12 @@ def translate(
     if (options.samples or options.n_best) > 1 and format == "text" and not mbr:
         raise InputError("a line of text holds one translation; give --format json, or --mbr")
     asked = input_format == "json"
-    declare_shapes(translator, alignments=alignments is not None, phrases=asked, **search)
     with ExitStack() as stack:
-        # In this order: what cannot be opened must not cost the file that can.
+        # First: what cannot be read must not cost a file that can be written over.
+        lines = stack.enter_context(lines_of(input, read_sentence if asked else str))
+        declare_shapes(translator, alignments=alignments is not None, phrases=asked, **search)
         write_links = alignments and stack.enter_context(written(alignments))
-        parse = read_sentence if input_format == "json" else str
-        lines, write = stack.enter_context(opened(input, output, parse))
+        write = stack.enter_context(written(output))
         translations = translator.translate_lines(lines, **how)
         for translation in counted(translations, translator, overlong):
             if write_links:
@@ -135,15 +135,14 @@ def score(
     """
     expect_distinct({"input": input or sys.stdin}, {"output": output or sys.stdout})
     translator = load_all(workdir, checkpoint, precision)
+    scores = partial(translator.score, length_penalty=length_penalty, length_offset=length_offset)
     with mistakes():
-        SearchOptions(length_penalty=length_penalty, length_offset=length_offset)
+        scores(())  # refuses options before a file is written over
+    with lines_of(input, partial(read_pair, translator)) as pairs:
         declare_shapes(translator, "score")
-    with opened(input, output, partial(read_pair, translator)) as (pairs, write):
-        scores = partial(
-            translator.score, length_penalty=length_penalty, length_offset=length_offset
-        )
-        for scored in by_chunks(scores, pairs, translator, "score"):
-            write(f"{scored.score:.6f}" if format == "text" else as_json(scored))
+        with written(output) as write:
+            for scored in by_chunks(scores, pairs, translator, "score"):
+                write(f"{scored.score:.6f}" if format == "text" else as_json(scored))
 
 
 def align(
@@ -172,12 +171,14 @@ def align(
     translator = load_all(workdir, checkpoint, precision)
     right = list(read_file(gold, parse_pharaoh)) if gold else None
     with mistakes():
-        declare_shapes(translator, "align")
+        translator.align(())  # refuses a model without attention before a file is written over
     found: list[tuple[Link, ...]] = []
-    with opened(input, output, partial(read_pair, translator)) as (pairs, write):
-        for links in by_chunks(translator.align, pairs, translator, "align"):
-            write(pharaoh(links) if format == "text" else json.dumps({"alignment": links}))
-            found += [links] if gold else []
+    with lines_of(input, partial(read_pair, translator)) as pairs:
+        declare_shapes(translator, "align")
+        with written(output) as write:
+            for links in by_chunks(translator.align, pairs, translator, "align"):
+                write(pharaoh(links) if format == "text" else json.dumps({"alignment": links}))
+                found += [links] if gold else []
     if right is not None:
         if len(right) != len(found):
             raise InputError(f"{gold}: {len(right)} lines; expected {len(found)}, as many as pairs")
@@ -264,6 +265,8 @@ def evaluate(
         raise InputError("--figure needs --source: BLEU is drawn by the length of the sources")
     if figure and figure.suffix not in (".png", ".pdf", ".svg"):
         raise InputError(f"--figure is {figure}; expected a name that ends in .png, .pdf or .svg")
+    if figure and not figure.parent.is_dir():
+        raise InputError(f"--figure is {figure}; its folder does not exist")
     given = {"references": references, "source": source, "baseline": baseline}
     measured = hypotheses or (None if workdir else sys.stdin)
     expect_distinct(
@@ -370,7 +373,8 @@ def declare_shapes(
     shapes = translator.shapes(**options)
     functions = {"translate": "search", "score": "force", "align": "cross_attention"}
     what = functions[method] + " and cross_attention" * alignments
-    kinds = "; search once more for prefixes and forbidden phrases, and for required ones" * phrases
+    kinds = "; search once more for prefixes and forbidden phrases" * phrases
+    kinds += ", and for required ones" * (phrases and not options["samples"])
     say(f"compiles at most {len(shapes)} shapes of {what}: {shapes} (rows, source pieces){kinds}")
     translator.check_memory(method=method, alignments=alignments, phrases=phrases, **options)
 
@@ -390,26 +394,32 @@ def counted(
     """Hands on the translations of lines; then says how many, and which are not of a whole line."""
     number, counts = 0, Counter[str]()
     first: dict[str, int] = {}  # line of each
-    for number, translation in enumerate(progress_bar(translations, "translate", total), 1):
-        met = {"overlong": translation.overlong, "unmet": translation.score == -math.inf}
-        for name in filter(met.get, met):
-            counts[name] += 1
-            first.setdefault(name, number)
-        yield translation
+    broken: Exception | None = None
+    try:
+        for number, translation in enumerate(progress_bar(translations, "translate", total), 1):
+            met = {"overlong": translation.overlong, "unmet": translation.score == -math.inf}
+            for name in filter(met.get, met):
+                counts[name] += 1
+                first.setdefault(name, number)
+            yield translation
+    except (ValueError, OSError) as error:  # what came before is counted too
+        broken = error
     say_compiled(translator, f"translated {number:,} lines")
     if counts["overlong"]:
         done = "split" if overlong == "split" else "cut"
         longest = translator.config.decoding.max_source_length
         say(
             f"warning: {counts['overlong']} line(s) of more pieces than fit "
-            f"(decoding.max_source_length {longest}) were {done}, the first of them line "
-            f"{first['overlong']}"
+            f"(decoding.max_source_length {longest}), or whose translations may be too long, were "
+            f"{done}, the first of them line {first['overlong']}"
         )
     if counts["unmet"]:
         say(
             f"warning: {counts['unmet']} line(s) were left without a translation, or a part of it: "
             f"none found is as was asked; the first of them is line {first['unmet']}"
         )
+    if broken:
+        raise broken
 
 
 def by_chunks(
@@ -420,10 +430,16 @@ def by_chunks(
 ) -> Iterator[Any]:
     """Applies a function of many pairs to some at a time; shows how far it is, says how many."""
     number, bar = 0, progress_bar(pairs, name)
-    while chunk := list(islice(bar, LINES_AT_ONCE)):
+    broken: Exception | None = None
+    while not broken:
+        chunk, broken = read_until((ValueError, OSError), islice(bar, LINES_AT_ONCE))
+        if not chunk:
+            break
         yield from function(chunk)
         number += len(chunk)
     say_compiled(translator, f"{name}: {number:,} lines")
+    if broken:
+        raise broken
 
 
 @contextmanager
@@ -519,18 +535,10 @@ def one_file(which: Any) -> object:
 
 
 @contextmanager
-def opened(
-    input: Path | None, output: Path | None, parse: Callable[[str], Any] = str
-) -> Iterator[tuple[Iterator[Any], Callable[[str], None]]]:
-    """Opens what to read and what to write.
-
-    An error in what is read is raised at the end, when what came before has been written.
-    """
-    errors: list[Exception] = []
-    with reading(input) as (source, name), written(output) as write, mistakes(f"{name}, "):
-        yield until_error(read_lines(source, name, parse), errors), write
-    if errors:
-        raise errors[0]
+def lines_of(input: Path | None, parse: Callable[[str], Any] = str) -> Iterator[Iterator[Any]]:
+    """Opens a file whose lines are read as they are needed; names it where a line is refused."""
+    with reading(input) as (stream, name), mistakes(f"{name}, "):
+        yield read_lines(stream, name, parse)
 
 
 @contextmanager
@@ -582,14 +590,6 @@ def read_lines(stream: Iterable[bytes], name: str, parse: Callable[[str], Any]) 
             ) from None
         except ValueError as error:
             raise InputError(f"{name}, line {number}: {error}") from None
-
-
-def until_error(lines: Iterator[Any], errors: list[Exception]) -> Iterator[Any]:
-    """Yields lines up to an error, which it keeps: so what was read is translated first."""
-    try:
-        yield from lines
-    except (InputError, OSError) as error:
-        errors.append(error)
 
 
 def run(command: Callable[[], Any]) -> int:

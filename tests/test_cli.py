@@ -113,8 +113,8 @@ def test_files_in_files_out_and_all_that_is_known_as_json(run, translator, tmp_p
     )
     assert (result.status, result.out) == (0, b"")
     assert mistakes(result) == [
-        "warning: 1 line(s) of more pieces than fit (decoding.max_source_length 64) were split, "
-        "the first of them line 3"
+        "warning: 1 line(s) of more pieces than fit (decoding.max_source_length 64), or whose "
+        "translations may be too long, were split, the first of them line 3"
     ]
     expected = list(translator.translate_lines(lines, beam_size=2, n_best=2, alignments=True))
     found = [json.loads(line) for line in output.read_text().splitlines()]
@@ -240,6 +240,10 @@ def test_systems_are_measured_and_compared(run, translator, tmp_path, command):
         (["--hypotheses", "one"], "one: 1 lines; expected 2, as many as two has"),
         (["--hypotheses", "two", "--figure", "x.png"], "--figure needs --source"),
         (["--hypotheses", "two", "--source", "one", "--figure", "x"], "ends in .png, .pdf or .svg"),
+        (
+            ["--hypotheses", "two", "--source", "two", "--figure", "none/x.png"],
+            "--figure is none/x.png; its folder does not exist",
+        ),
         (["--hypotheses", "none"], "none: No such file"),
         (["--hypotheses", "two", "--language", "ja"], "pip install"),
         (["--hypotheses", "bytes"], "bytes, line 2: byte 1 is 0xff, which is not UTF-8"),
@@ -283,6 +287,7 @@ def test_a_mistake_writes_over_nothing(run, tmp_path, command):
         ("score", "--output", output, "--input", output),
         ("align", "--output", output, "--gold", output),
         ("translate", "--input", output, "--alignments", output),
+        ("translate", "--input", tmp_path / "none", "--alignments", output),
         ("translate", "--output", tmp_path / "new", "--alignments", tmp_path / "x" / ".." / "new"),
     ):
         result = command(*command_line, "--workdir", run)
@@ -418,6 +423,12 @@ def test_what_is_asked_of_a_translation_is_read_as_json(run, command, translator
     assert mistakes(refused)[0].startswith(
         "error: standard input, line 2: 17 phrases of up to 1 pieces; expected"
     )
+    long = json.dumps({"text": "The boy sleeps. " * 40})
+    refused = command(*json_lines, text=f"{long}\n{many}")
+    warning, error = mistakes(refused)
+    assert "were split, the first of them line 1" in warning
+    assert error.startswith("error: standard input, line 2: 17 phrases")
+    assert "translated 1 lines" in refused.err
     assert "; search once more for prefixes and forbidden phrases" in result.err
 
 
@@ -494,8 +505,8 @@ def test_a_line_of_ten_thousand_pieces(how, status, run, translator, command):
     result = command("translate", "--workdir", run, "--overlong", how, text=text)
     assert result.status == status
     done = {
-        "split": "(decoding.max_source_length 64) were split, the first of them line 2",
-        "truncate": "(decoding.max_source_length 64) were cut, the first of them line 2",
+        "split": "translations may be too long, were split, the first of them line 2",
+        "truncate": "translations may be too long, were cut, the first of them line 2",
         "error": f"line 2: {num_pieces} pieces, more than decoding.max_source_length 64",
     }
     (message,) = mistakes(result)
@@ -528,15 +539,22 @@ def test_a_pair_that_is_too_long_is_named(subcommand, run, command):
         assert result.out.count(b"\n") == 1
 
 
-def test_what_was_read_before_an_error_is_not_lost():
-    def lines(error: Exception) -> Iterator[str]:
-        yield "Maria!"
+def test_pairs_read_before_an_error_are_not_lost(translator, capsys):
+    def pairs(error: Exception) -> Iterator[tuple[str, str]]:
+        yield "Maria!", "Maria!"
         raise error
 
     for error in (InputError("not UTF-8"), OSError(5, "Input/output error")):
-        errors: list[Exception] = []
-        assert list(cli.until_error(lines(error), errors)) == ["Maria!"]
-        assert errors == [error]
+        found = cli.by_chunks(len_of_each, pairs(error), translator, "score")
+        assert next(found) == 2
+        with pytest.raises(type(error)) as raised:
+            next(found)
+        assert raised.value is error
+        assert capsys.readouterr().err.startswith("score: 1 lines; compiled: ")
+
+
+def len_of_each(pairs: list[tuple[str, str]]) -> list[int]:
+    return list(map(len, pairs))
 
 
 def test_a_full_disk_is_one_line(run, command):

@@ -164,10 +164,10 @@ class Compiled:
 
 
 def _way_out(rows_that_fit: int, searches: bool) -> str:
-    if rows_that_fit:
-        field, others = "batch_tokens", ", or search with a smaller beam or one_row"
+    if rows_that_fit >= parallel.num_local_devices():
+        field, others = "batch_tokens", ", or take a smaller beam, fewer samples or one_row"
         begin = f"with about {rows_that_fit} rows it would fit"
     else:
-        field, others = "max_source_length", ", or search with a smaller beam"
+        field, others = "max_source_length", ", or take a smaller beam or fewer samples"
         begin = "not one row fits"
     return f"{begin}; lower decoding.{field} in the run's config.json" + others * searches

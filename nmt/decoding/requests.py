@@ -201,19 +201,19 @@ def _expect_room(request: Request, decoding: DecodingConfig, options: SearchOpti
     if len(request.source) > longest:
         raise ValueError(
             f"{len(request.source)} pieces, more than decoding.max_source_length {longest}; split "
-            "it (`translate_lines` does)"
-        )
-    if buckets.bucket(request, decoding, options) > longest:
-        raise ValueError(
-            f"its translation may have {request.max_length} pieces, more than "
-            f"decoding.max_source_length {longest} and {EXTRA_TARGET_LENGTH}; lower "
-            "max_length_factor or max_length_extra"
+            "the line"
         )
     asked = len(request.prefix) + sum(map(len, request.required))
     if asked >= request.max_length:
         raise ValueError(
             f"its translation must have {asked} pieces and an end; expected at most "
             f"{request.max_length}"
+        )
+    if buckets.bucket(request, decoding, options) > longest:
+        raise ValueError(
+            f"its translation may have {request.max_length} pieces, more than "
+            f"decoding.max_source_length {longest} and {EXTRA_TARGET_LENGTH}; lower "
+            "max_length_factor or max_length_extra"
         )
     phrases = request.forbidden + request.required
     if len(phrases) > MAX_PHRASES or any(len(p) > MAX_PHRASE_LENGTH for p in phrases):

@@ -191,6 +191,8 @@ class Translator:
     ) -> list[Translation]:
         """Scores given translations, as a search would that found them.
 
+        Blank ones too, which `translate` does not search for: their end has a log-probability.
+
         Args:
           pairs: source and target sentences.
           length_penalty: α of the length normalisation; None is the configuration's.
@@ -464,15 +466,17 @@ class Translator:
         wrong: Exception | None = None
         broken: Exception | None = None
         while not wrong and not broken:
-            chunk, broken = _until(Exception, islice(lines, lines_at_once))
+            chunk, broken = read_until(Exception, islice(lines, lines_at_once))
             if not chunk:
                 break
-            read, wrong = _until(ValueError, map(_as_sentence, chunk))
+            read, wrong = read_until(ValueError, map(_as_sentence, chunk))
             whole = [[line] for line in read]
             split = whole if overlong == "error" else parts_that_fit(read, *given)
             taken = [own[:1] if overlong == "truncate" else own for own in split]
             found = each_of_sentences(list(chain.from_iterable(taken)), *given)
-            requests, refused = _until(ValueError, ([next(found) for _ in own] for own in taken))
+            requests, refused = read_until(
+                ValueError, ([next(found) for _ in own] for own in taken)
+            )
             wrong = refused or wrong
             kept = taken[: len(requests)]
             sentences = list(chain.from_iterable(kept))
@@ -609,7 +613,9 @@ def _as_sentence(given: object) -> Sentence:
     return sentence
 
 
-def _until(kind: type[Exception], items: Iterable[Any]) -> tuple[list[Any], Exception | None]:
+def read_until(
+    kind: type[Exception] | tuple[type[Exception], ...], items: Iterable[Any]
+) -> tuple[list[Any], Exception | None]:
     """Reads items up to an error of a kind, and returns both: what came before is not lost."""
     read: list[Any] = []
     try:

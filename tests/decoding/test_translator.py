@@ -463,6 +463,11 @@ def test_mistakes_are_named(arguments, message):
             {},
             "its translation must have 1?[0-9]{2} pieces and an end",
         ),
+        (
+            {"prefix": "a " * 200},
+            {},
+            "its translation must have [2-4][0-9]{2} pieces and an end; expected at most 5[0-9]",
+        ),
         ({"required": ["a"]}, {"samples": 1}, "samples cannot be made to contain phrases; leave"),
         ({"required": ["a"] * 17}, {}, "17 phrases of up to 1 pieces; expected at most 16 of 16"),
         ({"forbidden": ["a " * 17]}, {}, "1 phrases of up to 1[0-9] pieces; expected"),
