@@ -429,7 +429,10 @@ def test_what_is_asked_of_a_translation_is_read_as_json(run, command, translator
     assert "were split, the first of them line 1" in warning
     assert error.startswith("error: standard input, line 2: 17 phrases")
     assert "translated 1 lines" in refused.err
-    assert "; search once more for prefixes and forbidden phrases" in result.err
+    kinds = "; search once more for prefixes and forbidden phrases"
+    assert f"{kinds}, and for required ones\n" in result.err
+    sampled = command(*json_lines[:-2], "--samples", 1, text="")
+    assert f"{kinds}\n" in sampled.err
 
 
 def test_bars_are_on_standard_error_where_somebody_looks(run, command, monkeypatch):
@@ -504,9 +507,10 @@ def test_a_line_of_ten_thousand_pieces(how, status, run, translator, command):
     text = f"Maria!\n{line}\nMaria!\n"
     result = command("translate", "--workdir", run, "--overlong", how, text=text)
     assert result.status == status
+    longer = "(decoding.max_source_length 64), or whose translations may be too long,"
     done = {
-        "split": "translations may be too long, were split, the first of them line 2",
-        "truncate": "translations may be too long, were cut, the first of them line 2",
+        "split": f"{longer} were split, the first of them line 2",
+        "truncate": f"{longer} were cut, the first of them line 2",
         "error": f"line 2: {num_pieces} pieces, more than decoding.max_source_length 64",
     }
     (message,) = mistakes(result)

@@ -463,10 +463,9 @@ class Translator:
     ) -> Iterator[Translation]:
         given = self.tokenizer, self.config.decoding, choice
         number = 0
-        wrong: Exception | None = None
-        broken: Exception | None = None
-        while not wrong and not broken:
-            chunk, broken = read_until(Exception, islice(lines, lines_at_once))
+        error: Exception | None = None
+        while not error:
+            chunk, error = read_until(Exception, islice(lines, lines_at_once))
             if not chunk:
                 break
             read, wrong = read_until(ValueError, map(_as_sentence, chunk))
@@ -477,7 +476,6 @@ class Translator:
             requests, refused = read_until(
                 ValueError, ([next(found) for _ in own] for own in taken)
             )
-            wrong = refused or wrong
             kept = taken[: len(requests)]
             sentences = list(chain.from_iterable(kept))
             translations = iter(translate(sentences, list(chain.from_iterable(requests))))
@@ -487,10 +485,10 @@ class Translator:
                 )
                 yield translation._replace(overlong=len(parts) > 1)
             number += len(kept)
-        if wrong:
-            raise ValueError(f"line {number + 1}: {wrong}")
-        if broken:
-            raise broken
+            if why := refused or wrong:
+                error = ValueError(f"line {number + 1}: {why}")
+        if error:
+            raise error
 
     def search(
         self,
