@@ -31,7 +31,7 @@ from nmt.decoding.alignment import Link, parse_pharaoh, pharaoh
 from nmt.decoding.loading import Precision, ensemble, load
 from nmt.decoding.mbr import minimum_bayes_risk
 from nmt.decoding.requests import Sentence
-from nmt.decoding.translation import Translation
+from nmt.decoding.translation import NOTHING, Translation
 from nmt.decoding.translator import LINES_AT_ONCE, Method, Overlong, Translator, read_until
 from nmt.evaluation.alignment import alignment_error_rate
 from nmt.evaluation.metrics import Bin, bleu_by_length, compare, corpus_scores
@@ -99,11 +99,11 @@ def translate(
         # First: what cannot be read must not cost a file that can be written over.
         lines = stack.enter_context(lines_of(input, read_sentence if asked else str))
         declare_shapes(translator, alignments=alignments is not None, phrases=asked, **search)
-        write_links = alignments and stack.enter_context(written(alignments))
-        write = stack.enter_context(written(output))
+        files = (output, alignments) if alignments else (output,)
+        write, *links = stack.enter_context(written(*files))
         translations = translator.translate_lines(lines, **how)
         for translation in counted(translations, translator, overlong):
-            if write_links:
+            for write_links in links:
                 write_links(pharaoh(translation.alignment or ()))
             if mbr:
                 sampled = options.samples > 0
@@ -121,7 +121,7 @@ def score(
     length_penalty: float | None = None,
     length_offset: float = 5.0,
 ) -> None:
-    """Score given translations: lines of a source, a tab and a target.
+    """Score given translations: lines of a source, a tab and a target; blank ones stay blank.
 
     Args:
         workdir: Folder of a run, or of several that share a vocabulary.
@@ -140,9 +140,10 @@ def score(
         scores(())  # refuses options before a file is written over
     with lines_of(input, partial(read_pair, translator)) as pairs:
         declare_shapes(translator, "score")
-        with written(output) as write:
-            for scored in by_chunks(scores, pairs, translator, "score"):
-                write(f"{scored.score:.6f}" if format == "text" else as_json(scored))
+        with written(output) as (write,):
+            for scored in by_chunks(scores, NOTHING, pairs, translator, "score"):
+                text = f"{scored.score:.6f}" if scored is not NOTHING else ""
+                write(text if format == "text" else as_json(scored))
 
 
 def align(
@@ -154,7 +155,7 @@ def align(
     format: Literal["text", "json"] = "text",
     gold: Path | None = None,
 ) -> None:
-    """Align the words of given translations: lines of a source, a tab and a target.
+    """Align the words of given translations: lines of a source, a tab and a target, or blank.
 
     Args:
         workdir: Folder of a run, or of several that share a vocabulary: then the first aligns.
@@ -175,13 +176,15 @@ def align(
     found: list[tuple[Link, ...]] = []
     with lines_of(input, partial(read_pair, translator)) as pairs:
         declare_shapes(translator, "align")
-        with written(output) as write:
-            for links in by_chunks(translator.align, pairs, translator, "align"):
+        with written(output) as (write,):
+            for links in by_chunks(translator.align, (), pairs, translator, "align"):
                 write(pharaoh(links) if format == "text" else json.dumps({"alignment": links}))
                 found += [links] if gold else []
     if right is not None:
         if len(right) != len(found):
-            raise InputError(f"{gold}: {len(right)} lines; expected {len(found)}, as many as pairs")
+            raise InputError(
+                f"{gold}: {as_lines(len(right))}; expected {len(found)}, one for each line read"
+            )
         sure, possible = ([links[n] for links in right] for n in (0, 1))
         say(f"alignment error rate: {alignment_error_rate(found, sure, possible):.4f}")
 
@@ -261,6 +264,8 @@ def evaluate(
     """
     if workdir and (hypotheses or source is None):
         raise InputError("give either --hypotheses, or --workdir and --source")
+    if not workdir and (checkpoint, precision, options) != ("best", None, SearchOptions()):
+        raise InputError("--checkpoint, --precision and options are for what --workdir translates")
     if figure and source is None:
         raise InputError("--figure needs --source: BLEU is drawn by the length of the sources")
     if figure and figure.suffix not in (".png", ".pdf", ".svg"):
@@ -280,7 +285,7 @@ def evaluate(
             systems[name] = list(read_file(path))
             if len(systems[name]) != len(gold):
                 raise InputError(
-                    f"{path or 'standard input'}: {len(systems[name])} lines; expected "
+                    f"{path or 'standard input'}: {as_lines(len(systems[name]))}; expected "
                     f"{len(gold)}, as many as {references} has"
                 )
     if not gold:
@@ -294,7 +299,7 @@ def evaluate(
             lines = translator.translate_lines(systems["source"], **search)
             declare_shapes(translator, **search)
             translations = counted(lines, translator, "split", len(gold))
-    with written(output) as write, mistakes():
+    with written(output) as (write,), mistakes():
         if workdir:
             systems["hypotheses"] = [translation.text for translation in translations]
         report = evaluation_report(systems, gold, language)
@@ -379,6 +384,11 @@ def declare_shapes(
     translator.check_memory(method=method, alignments=alignments, phrases=phrases, **options)
 
 
+def as_lines(number: int) -> str:
+    """Writes how many lines there are."""
+    return f"{number:,} line{'s' * (number != 1)}"
+
+
 def say_compiled(translator: Translator, done: str) -> None:
     """Says what was done, and how many programs were compiled for it."""
     programs = Counter(name for name, _ in translator.compiled)
@@ -404,7 +414,7 @@ def counted(
             yield translation
     except (ValueError, OSError) as error:  # what came before is counted too
         broken = error
-    say_compiled(translator, f"translated {number:,} lines")
+    say_compiled(translator, f"translated {as_lines(number)}")
     if counts["overlong"]:
         done = "split" if overlong == "split" else "cut"
         longest = translator.config.decoding.max_source_length
@@ -424,20 +434,25 @@ def counted(
 
 def by_chunks(
     function: Callable[[list[Any]], list[Any]],
+    blank: Any,
     pairs: Iterator[Any],
     translator: Translator,
     name: str,
 ) -> Iterator[Any]:
-    """Applies a function of many pairs to some at a time; shows how far it is, says how many."""
+    """Applies a function of many pairs to some at a time; shows how far it is, says how many.
+
+    In the place of a pair that is None it gives `blank`.
+    """
     number, bar = 0, progress_bar(pairs, name)
     broken: Exception | None = None
     while not broken:
         chunk, broken = read_until((ValueError, OSError), islice(bar, LINES_AT_ONCE))
         if not chunk:
             break
-        yield from function(chunk)
+        found = iter(function([pair for pair in chunk if pair]))
+        yield from (next(found) if pair else blank for pair in chunk)
         number += len(chunk)
-    say_compiled(translator, f"{name}: {number:,} lines")
+    say_compiled(translator, f"{name}: {as_lines(number)}")
     if broken:
         raise broken
 
@@ -477,9 +492,11 @@ def read_sentence(line: str) -> Sentence:
     return Sentence(**fields)
 
 
-def read_pair(translator: Translator, line: str) -> tuple[str, str]:
-    """Splits a line at its tab, and refuses what is too long to be scored."""
+def read_pair(translator: Translator, line: str) -> tuple[str, str] | None:
+    """Splits a line at its tab, and refuses what is too long to be scored; None is a blank line."""
     source, *targets = line.split("\t")
+    if not (source.strip() or targets):
+        return None
     if len(targets) != 1:
         raise ValueError(f"{len(targets)} tabs; expected a source, a tab and a target")
     translator.check_pair(source, targets[0])
@@ -542,18 +559,34 @@ def lines_of(input: Path | None, parse: Callable[[str], Any] = str) -> Iterator[
 
 
 @contextmanager
-def written(output: Path | None) -> Iterator[Callable[[str], None]]:
-    """Opens a file to write lines to; None is standard output."""
-    if output is None and sys.stdout is None:
+def written(*outputs: Path | None) -> Iterator[list[Callable[[str], None]]]:
+    """Opens files to write lines to; None is standard output.
+
+    None is emptied unless all can be written. What has no room is named.
+    """
+    if None in outputs and sys.stdout is None:
         raise InputError("standard output is closed; give --output")
-    with ExitStack() as stack:
-        sink = stack.enter_context(output.open("wb")) if output else sys.stdout.buffer
 
-        def write(line: str) -> None:
-            sink.write(f"{line}\n".encode())
+    def write(sink: Any, name: str, line: str) -> None:
+        left = memoryview(f"{line}\n".encode())
+        try:
+            while left:  # a full disk may take a part
+                left = left[sink.write(left) :]
             sink.flush()  # whoever waits for it has waited long enough
+        except OSError as error:
+            error.filename = name
+            raise
 
-        yield write
+    with ExitStack() as stack:
+        writers: list[Callable[[str], None]] = []
+        for output in outputs:
+            # Without a buffer, which would fail once more as it is closed.
+            sink = stack.enter_context(output.open("ab", 0)) if output else sys.stdout.buffer
+            writers.append(partial(write, sink, str(output or "standard output")))
+        for output in filter(None, outputs):
+            if output.is_file():
+                os.truncate(output, 0)
+        yield writers
 
 
 @contextmanager

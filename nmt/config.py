@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, ClassVar, Literal, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, TypedDict, get_type_hints
 
 import pydantic
 import tyro
@@ -497,6 +497,26 @@ class SearchOptions(_Group, group="options"):
         for name in ("n_best", "max_length_extra", "no_repeat_ngram", "top_k", "seed"):
             value = getattr(self, name)
             self._expect(value is None or 0 <= value < 2**31, name, "0 or more, less than 2^31")
+
+
+class SearchKeywords(TypedDict, total=False):
+    """The fields of `SearchOptions`, as what a call takes by name."""
+
+    beam_size: int | None
+    length_penalty: float | None
+    length_offset: float
+    n_best: int
+    min_length: int
+    max_length_factor: float
+    max_length_extra: int
+    no_repeat_ngram: int
+    samples: int
+    temperature: float
+    top_k: int | None
+    top_p: float | None
+    seed: int
+    one_row: bool
+    bucket: int
 
 
 @dataclass(frozen=True)

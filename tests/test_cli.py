@@ -1,5 +1,6 @@
 """The `nmt` command: what it reads and writes, and what it makes of what tries to break it."""
 
+import errno
 import functools
 import io
 import json
@@ -13,6 +14,7 @@ import time
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -44,9 +46,9 @@ def command(monkeypatch, capsys, loaded):
     """Runs the command in this process."""
     monkeypatch.setattr(cli, "load", loaded)
 
-    def call(*arguments: object, text: str | bytes = b"") -> Result:
+    def call(*arguments: object, text: str | bytes = b"", out: io.BytesIO | None = None) -> Result:
         data = text.encode() if isinstance(text, str) else text
-        out = io.BytesIO()
+        out = out or io.BytesIO()
         with monkeypatch.context() as patch:
             patch.setattr(sys, "argv", ["nmt", *map(str, arguments)])
             patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
@@ -132,6 +134,23 @@ def test_files_in_files_out_and_all_that_is_known_as_json(run, translator, tmp_p
     assert links.read_text().splitlines()[1] == ""
 
 
+def test_blank_lines_of_pairs_stay_blank(run, translator, command):
+    pairs = [("The boy sleeps.", "O menino dorme."), ("Maria!", "")]
+    text = "".join(f"{source}\t{target}\n \n" for source, target in pairs)
+    scored = command("score", "--workdir", run, text=text).out.decode().split("\n")
+    assert (scored[1], scored[3:]) == ("", ["", ""])
+    assert [float(x) for x in scored[:3:2]] == pytest.approx(
+        [t.score for t in translator.score(pairs)], abs=1e-6
+    )
+    scored = command("score", "--workdir", run, "--format", "json", text=text).out.splitlines()
+    assert [len(json.loads(line)["token_log_probs"]) > 0 for line in scored] == [1, 0, 1, 0]
+    aligned = command("align", "--workdir", run, text=text).out.decode()
+    assert [len(line.split()) for line in aligned.split("\n")[:-1]] == [3, 0, 0, 0]
+    for subcommand in ("score", "align"):
+        blank = command(subcommand, "--workdir", run, text="\n\r\n  \n")
+        assert (blank.status, blank.out) == (0, b"\n\n\n")
+
+
 def test_given_translations_are_scored_and_aligned(run, translator, tmp_path, command):
     pairs = [("The boy sleeps.", "O menino dorme."), ("", ""), ("The cat  sleeps", "O gato\u00a0")]
     text = "".join(f"{source}\t{target}\n" for source, target in pairs)
@@ -166,7 +185,7 @@ def test_given_translations_are_scored_and_aligned(run, translator, tmp_path, co
     gold.write_text("0-0\n")
     result = command("align", "--workdir", run, "--gold", gold, text=text)
     assert result.status == 2
-    assert mistakes(result) == [f"error: {gold}: 1 lines; expected 3, as many as pairs"]
+    assert mistakes(result) == [f"error: {gold}: 1 line; expected 3, one for each line read"]
     gold.write_text("0-0\n0:0\n0-0\n")
     result = command("align", "--workdir", run, "--gold", gold, text=text)
     assert result.status == 2
@@ -237,7 +256,7 @@ def test_systems_are_measured_and_compared(run, translator, tmp_path, command):
         (["--workdir", "run", "--source", "two"], "run/config.json"),
         ([], "standard input: 0 lines; expected 2, as many as two has"),
         (["--hypotheses", "two", "--workdir", "run"], "give either --hypotheses, or --workdir"),
-        (["--hypotheses", "one"], "one: 1 lines; expected 2, as many as two has"),
+        (["--hypotheses", "one"], "one: 1 line; expected 2, as many as two has"),
         (["--hypotheses", "two", "--figure", "x.png"], "--figure needs --source"),
         (["--hypotheses", "two", "--source", "one", "--figure", "x"], "ends in .png, .pdf or .svg"),
         (
@@ -245,6 +264,9 @@ def test_systems_are_measured_and_compared(run, translator, tmp_path, command):
             "--figure is none/x.png; its folder does not exist",
         ),
         (["--hypotheses", "none"], "none: No such file"),
+        (["--hypotheses", "two", "--precision", "int8"], "are for what --workdir translates"),
+        (["--hypotheses", "two", "--beam-size", "2"], "are for what --workdir translates"),
+        (["--checkpoint", "latest"], "are for what --workdir translates"),
         (["--hypotheses", "two", "--language", "ja"], "pip install"),
         (["--hypotheses", "bytes"], "bytes, line 2: byte 1 is 0xff, which is not UTF-8"),
     ],
@@ -428,7 +450,7 @@ def test_what_is_asked_of_a_translation_is_read_as_json(run, command, translator
     warning, error = mistakes(refused)
     assert "were split, the first of them line 1" in warning
     assert error.startswith("error: standard input, line 2: 17 phrases")
-    assert "translated 1 lines" in refused.err
+    assert "translated 1 line;" in refused.err
     kinds = "; search once more for prefixes and forbidden phrases"
     assert f"{kinds}, and for required ones\n" in result.err
     sampled = command(*json_lines[:-2], "--samples", 1, text="")
@@ -549,22 +571,49 @@ def test_pairs_read_before_an_error_are_not_lost(translator, capsys):
         raise error
 
     for error in (InputError("not UTF-8"), OSError(5, "Input/output error")):
-        found = cli.by_chunks(len_of_each, pairs(error), translator, "score")
+        found = cli.by_chunks(len_of_each, 0, pairs(error), translator, "score")
         assert next(found) == 2
         with pytest.raises(type(error)) as raised:
             next(found)
         assert raised.value is error
-        assert capsys.readouterr().err.startswith("score: 1 lines; compiled: ")
+        assert capsys.readouterr().err.startswith("score: 1 line; compiled: ")
 
 
 def len_of_each(pairs: list[tuple[str, str]]) -> list[int]:
     return list(map(len, pairs))
 
 
-def test_a_full_disk_is_one_line(run, command):
-    result = command("translate", "--workdir", run, "--output", "/dev/full", text="Maria!\n")
+class Full(io.BytesIO):
+    def write(self, _):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("full", ["output", "alignments", "standard output"])
+def test_a_full_disk_is_one_line_that_names_it(full, run, tmp_path, command):
+    files = {"output": tmp_path / "output", "alignments": tmp_path / "links"}
+    if full in files:
+        files[full] = Path("/dev/full")
+    else:
+        del files["output"]
+    flags = chain.from_iterable((f"--{name}", path) for name, path in files.items())
+    out = None if full in files else Full()
+    result = command("translate", "--workdir", run, *flags, text="Maria!\n", out=out)
     assert result.status == 2
-    assert mistakes(result) == ["error: No space left on device"]
+    named = files.get(full, full)
+    assert mistakes(result) == [f"error: {named}: No space left on device"]
+
+
+@pytest.mark.parametrize(("good", "bad"), [("output", "alignments"), ("alignments", "output")])
+def test_no_file_is_emptied_where_another_cannot_be_written(good, bad, run, tmp_path, command):
+    kept = tmp_path / "kept"
+    kept.write_text("dear")
+    flags = f"--{good}", kept, f"--{bad}", tmp_path / "none" / "file"
+    result = command("translate", "--workdir", run, *flags, text="Maria!\n")
+    assert result.status == 2
+    assert mistakes(result) == [f"error: {flags[-1]}: No such file or directory"]
+    assert kept.read_text() == "dear"
+    result = command("translate", "--workdir", run, f"--{good}", kept, text="\n\n")
+    assert kept.read_text() == "\n\n"  # of what it held nothing is left
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
@@ -16,6 +17,8 @@ from nmt.config import (
     InputError,
     OptimizerConfig,
     RecurrentConfig,
+    SearchKeywords,
+    SearchOptions,
     TokenizerConfig,
     TrainingConfig,
     TransformerConfig,
@@ -414,3 +417,11 @@ def test_help_describes_every_field_and_shows_the_files_values(file, capsys, mon
         descriptions.add(" ".join(described.split()))
     # A field without a comment of its own would be given that of the field above it.
     assert len(descriptions) == len(flags)
+
+
+def test_keywords_of_a_search_are_its_options():
+    fields = {field.name for field in dataclasses.fields(SearchOptions)}
+    assert get_type_hints(SearchKeywords) == {
+        name: kind for name, kind in get_type_hints(SearchOptions).items() if name in fields
+    }
+    assert SearchKeywords.__required_keys__ == frozenset()

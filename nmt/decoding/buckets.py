@@ -124,28 +124,33 @@ def batches(
         )
         for part in range(parts):
             rows = list(zip(order, numbers[part::parts], strict=False))
-            source, phrases = arrays(requests, rows, (num_rows, length), asks, pad_id)
-            yield Batch(rows, source, phrases, at_once // devices)
+            yield _batch(requests, rows, (at_once, length), asks, pad_id, queue)
 
 
-def arrays(
+def empty(shape: tuple[int, int], asks: int, pad_id: int, queue: int = 1) -> Batch:
+    """Makes a batch of no sentence that compiles what those of a kind need.
+
+    Args:
+      shape: one of `shapes`.
+      asks: the `kind`.
+      pad_id: fills the source.
+      queue: as in `batches`.
+    """
+    return _batch((), [], shape, asks, pad_id, queue)
+
+
+def _batch(
     requests: Sequence[Request],
     rows: list[tuple[int, int]],
     shape: tuple[int, int],
     asks: int,
     pad_id: int,
-) -> tuple[Int[np.ndarray, "B S"], Phrases]:
-    """Writes sentences, and what is asked of a kind, into rows.
-
-    Args:
-      requests: the sentences.
-      rows: a row, and the number of the sentence in it; the others are empty.
-      shape: number of rows, source length.
-      asks: the `kind`.
-      pad_id: fills up the source.
-    """
-    num_rows, length = shape
-    source = np.full(shape, pad_id, np.int32)
+    queue: int,
+) -> Batch:
+    """Writes sentences, and what is asked of a kind, into rows; the others are empty."""
+    at_once, length = shape
+    num_rows = queue * at_once
+    source = np.full((num_rows, length), pad_id, np.int32)
     prefix = np.full((num_rows, length + EXTRA_TARGET_LENGTH), NO_PIECE, np.int32)
     forbidden, required = (
         np.full((num_rows, most, MAX_PHRASE_LENGTH), NO_PIECE, np.int32)
@@ -159,7 +164,7 @@ def arrays(
             for place, phrase in enumerate(own):
                 array[row, place, : len(phrase)] = phrase
     told: Any = ((), (prefix, forbidden), (prefix, forbidden, required))[asks]
-    return source, Phrases(*told)
+    return Batch(rows, source, Phrases(*told), at_once // parallel.num_local_devices())
 
 
 def _bucket(length: int, decoding: DecodingConfig) -> int:

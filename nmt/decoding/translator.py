@@ -4,14 +4,14 @@ import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain, islice, tee
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Unpack, get_args
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike, Float, Int
 
 from nmt import parallel
-from nmt.config import EXTRA_TARGET_LENGTH, Config, SearchOptions
+from nmt.config import EXTRA_TARGET_LENGTH, Config, SearchKeywords, SearchOptions
 from nmt.data.tokenizer import Tokenizer, clean
 from nmt.decoding import alignment, buckets, decoder
 from nmt.decoding.alignment import Aligner, Link, PieceAttention, Span, owners, whitespace_words
@@ -42,6 +42,9 @@ Overlong = Literal["split", "truncate", "error"]
 
 Method = Literal["translate", "score", "align"]
 """Which of a `Translator` is to be made ready."""
+
+MakeCall = Callable[[Batch], Call]
+"""(batch) -> the call of a function that computes what is asked of its sentences."""
 
 
 class Translator:
@@ -88,7 +91,7 @@ class Translator:
         *,
         alignments: bool = False,
         attention: bool = False,
-        **options: Any,
+        **options: Unpack[SearchKeywords],
     ) -> list[Translation]:
         """Translates sentences, in the order they come.
 
@@ -98,7 +101,7 @@ class Translator:
           sentences: text, and what is asked of its translation; an empty one has an empty one.
           alignments: aligns the words of the best translation, by one teacher-forced pass.
           attention: keeps the cross-attention of the best translation, of all layers and heads.
-          **options: fields of `nmt.config.SearchOptions`.
+          **options: fields of `nmt.config.SearchOptions`, which explains them.
 
         Returns:
           A translation each. Where prefix and phrases leave none, its score is -inf.
@@ -106,7 +109,7 @@ class Translator:
         Raises:
           ValueError: a sentence has more pieces than `config.decoding.max_source_length`, an option
             is out of range, or attention is asked for of a model that has none.
-          InputError: a shape needs more memory than there is.
+          InputError: a shape that is needed takes more memory than there is; nothing was run then.
         """
         sentences = _as_sentences(sentences)
         choice = SearchOptions(**options)
@@ -125,6 +128,9 @@ class Translator:
         """Translates sentences as `translate` does, behind what refuses them."""
         if alignments or attention:
             self._expect_attention()
+            for shape, _ in self._kinds(requests, choice):  # before the search, as `_run` does
+                for call in self._calls("align", shape, choice):
+                    self._compiled.compile(self.params, call)
         nothing = NOTHING._replace(alignment=() if alignments else None)
         translations = [nothing] * len(sentences)
         for number, (best, *others) in self._searched(sentences, requests, choice):
@@ -158,17 +164,11 @@ class Translator:
         A search knows what is forbidden as the vocabulary cuts it. Where that stands in a
         translation cut otherwise, the sentence is searched again and may not contain these either.
         """
-        num_hypotheses, values = self._values(choice)
-
-        def searched(batch: Batch) -> Call:
-            static = {"num_hypotheses": num_hypotheses, "num_rows": batch.num_rows}
-            return Call(decoder.search, (batch.source, batch.phrases), (values,), static)
-
         found: Hypotheses
         left = dict(enumerate(requests))
         while left:
             numbers, asked, left = list(left), list(left.values()), {}
-            for batch, found in self._run(searched, asked, choice, queue=QUEUE):
+            for batch, found in self._run(self._search_call(choice), asked, choice, QUEUE):
                 for row, place in batch.rows:
                     number = numbers[place]
                     listed = self._listed(found, row, choice.samples or choice.n_best)
@@ -181,6 +181,15 @@ class Translator:
                         yield number, [UNMET]
                     else:
                         left[number] = again
+
+    def _search_call(self, options: SearchOptions) -> MakeCall:
+        num_hypotheses, values = self._values(options)
+
+        def searched(batch: Batch) -> Call:
+            static = {"num_hypotheses": num_hypotheses, "num_rows": batch.num_rows}
+            return Call(decoder.search, (batch.source, batch.phrases), (values,), static)
+
+        return searched
 
     def score(
         self,
@@ -208,10 +217,8 @@ class Translator:
         requests = of_pairs(pairs, self.tokenizer, self.config.decoding)
         result = [NOTHING] * len(pairs)
 
-        def forced(batch: Batch) -> Call:
-            return Call(decoder.force, (batch.source, batch.phrases.prefix), (values,))
-
-        for batch, (log_probs, scores) in self._run(forced, requests, options):
+        make_call = _forced(decoder.force, values)
+        for batch, (log_probs, scores) in self._run(make_call, requests, options):
             for row, number in batch.rows:
                 ids = list(requests[number].prefix)
                 own = log_probs[row, : len(ids)].tolist()
@@ -289,11 +296,7 @@ class Translator:
         self, function: Function, requests: Sequence[Request], options: SearchOptions
     ) -> Iterator[tuple[int, Float[np.ndarray, "L N T S"]]]:
         """Yields the number of a sentence and where the pieces of its whole target look."""
-
-        def looked(batch: Batch) -> Call:
-            return Call(function, (batch.source, batch.phrases.prefix))
-
-        for batch, weights in self._run(looked, requests, options):
+        for batch, weights in self._run(_forced(function), requests, options):
             for row, number in batch.rows:
                 target, source = len(requests[number].prefix), len(requests[number].source)
                 yield number, weights[row, :, :, :target, :source]
@@ -304,7 +307,7 @@ class Translator:
         *,
         method: Method = "translate",
         alignments: bool = False,
-        **options: Any,
+        **options: Unpack[SearchKeywords],
     ) -> list[tuple[int, int]]:
         """Compiles shapes and takes the memory they need, so that no later call has to.
 
@@ -327,20 +330,11 @@ class Translator:
         """
         _expect_method(method, lines is not None or alignments or options)
         choice = SearchOptions(**options)
-        shapes = self.shapes(**options)
-        needed = {(length, 0) for _, length in shapes}
+        kinds = [(shape, 0) for shape in self.shapes(**options)]
         if lines is not None:
             given = self.tokenizer, self.config.decoding, choice
             parts = chain.from_iterable(parts_that_fit(_as_sentences(lines), *given))
-            requests = of_sentences(list(parts), *given)
-            needed = {
-                (buckets.bucket(request, self.config.decoding, choice), buckets.kind(request))
-                for request in requests
-                if not buckets.is_blank(request)
-            }
-        kinds = [
-            (shape, asks) for shape in shapes for asks in range(3) if (shape[1], asks) in needed
-        ]
+            kinds = self._kinds(of_sentences(list(parts), *given), choice)
         for shape, asks in progress_bar(kinds[::-1], "compile", leave=False):
             calls = self._calls(method, shape, choice, alignments, asks)
             for _ in self._compiled.run(self.params, calls):
@@ -353,7 +347,7 @@ class Translator:
         method: Method = "translate",
         alignments: bool = False,
         phrases: bool = False,
-        **options: Any,
+        **options: Unpack[SearchKeywords],
     ) -> None:
         """Compiles the largest shapes that a method may need, and reads how much they take.
 
@@ -379,25 +373,19 @@ class Translator:
         method: Method,
         shape: tuple[int, int],
         options: SearchOptions,
-        alignments: bool,
-        asks: int,
+        alignments: bool = False,
+        asks: int = 0,
     ) -> Iterator[Call]:
         """Yields a method's calls for empty sentences in a shape, as of a `buckets.kind`."""
-        (num_rows, length), pad_id = shape, self.tokenizer.pad_id
-        num_hypotheses, values = self._values(options)
+        pad_id, (_, values) = self.tokenizer.pad_id, self._values(options)
         if method == "translate":
-            queue = QUEUE * num_rows, length
-            source, phrases = buckets.arrays((), [], queue, asks, pad_id)
-            rows_of_device = num_rows // parallel.num_local_devices()
-            static = {"num_hypotheses": num_hypotheses, "num_rows": rows_of_device}
-            yield Call(decoder.search, (source, phrases), (values,), static)
-        source, phrases = buckets.arrays((), [], shape, 1, pad_id)
-        pairs = source, phrases.prefix
+            yield self._search_call(options)(buckets.empty(shape, asks, pad_id, QUEUE))
+        pairs = buckets.empty(shape, 1, pad_id)
         if method == "score":
-            yield Call(decoder.force, pairs, (values,))
+            yield _forced(decoder.force, values)(pairs)
         if method == "align" or alignments:
             self._expect_attention()
-            yield Call(decoder.cross_attention, pairs)
+            yield _forced(decoder.cross_attention)(pairs)
 
     def translate_lines(
         self,
@@ -407,7 +395,7 @@ class Translator:
         lines_at_once: int = LINES_AT_ONCE,
         alignments: bool = False,
         attention: bool = False,
-        **options: Any,
+        **options: Unpack[SearchKeywords],
     ) -> Iterator[Translation]:
         """Returns one translation for each line, blank ones and ones of any length included.
 
@@ -428,6 +416,7 @@ class Translator:
         Raises:
           ValueError: an option is out of range; or, behind the lines before, what is asked of one
             is not as it should be. So is raised what `lines` raises.
+          InputError: as `translate` does, of some lines at once; `check_memory` tells before.
         """
         choice = SearchOptions(**options)  # now, not when the first line is asked for
         self._values(choice)
@@ -440,9 +429,9 @@ class Translator:
                 f"a translation of one piece may have {shortest}, more than {longest}; lower "
                 "max_length_factor or max_length_extra"
             )
-        if not 1 <= lines_at_once < 2**31:
+        if not isinstance(lines_at_once, int) or not 1 <= lines_at_once < 2**31:
             raise ValueError(
-                f"lines_at_once is {lines_at_once}; expected 1 or more, less than 2^31"
+                f"lines_at_once is {lines_at_once!r}; expected 1 or more, less than 2^31"
             )
         if overlong not in get_args(Overlong):
             raise ValueError(f"overlong is {overlong!r}; expected one of {get_args(Overlong)}")
@@ -515,7 +504,7 @@ class Translator:
             num_hypotheses=num_hypotheses or beam_size,
         )
 
-    def shapes(self, **options: Any) -> list[tuple[int, int]]:
+    def shapes(self, **options: Unpack[SearchKeywords]) -> list[tuple[int, int]]:
         """The (rows, source length) of every bucket: all shapes that translating may compile."""
         return buckets.shapes(self.config.decoding, SearchOptions(**options))
 
@@ -554,15 +543,32 @@ class Translator:
 
     def _run(
         self,
-        make_call: Callable[[Batch], Call],
+        make_call: MakeCall,
         requests: Sequence[Request],
         options: SearchOptions,
         queue: int = 1,
     ) -> Iterator[tuple[Batch, Any]]:
         """Puts sentences into batches; yields each with what its call gives."""
         decoding, pad_id = self.config.decoding, self.tokenizer.pad_id
+        for shape, asks in self._kinds(requests, options):  # what does not fit costs no result
+            batch = buckets.empty(shape, asks, pad_id, queue)
+            self._compiled.compile(self.params, make_call(batch))
         batches, called = tee(buckets.batches(requests, decoding, options, pad_id, queue=queue))
         return zip(batches, self._compiled.run(self.params, map(make_call, called)), strict=True)
+
+    def _kinds(
+        self, requests: Sequence[Request], options: SearchOptions
+    ) -> list[tuple[tuple[int, int], int]]:
+        """Lists the shapes that sentences need, each with the `buckets.kind` of what they ask."""
+        decoding = self.config.decoding
+        needed = {
+            (buckets.bucket(request, decoding, options), buckets.kind(request))
+            for request in requests
+            if not buckets.is_blank(request)
+        }
+        shapes = buckets.shapes(decoding, options)
+        kinds = ((shape, asks) for shape in shapes for asks in range(3))
+        return [(shape, asks) for shape, asks in kinds if (shape[1], asks) in needed]
 
     def _listed(self, found: Hypotheses, row: int, n_best: int) -> list[Translation]:
         """Lists the hypotheses of a sentence; what was not found leaves a place empty."""
@@ -596,6 +602,11 @@ class Translator:
             owners(*target, spans[1]),
             (len(spans[0]), len(spans[1])),
         )
+
+
+def _forced(function: Function, *values: Values) -> MakeCall:
+    """Makes the calls of a function of whole targets, which stand in the place of prefixes."""
+    return lambda batch: Call(function, (batch.source, batch.phrases.prefix), values)
 
 
 def _as_sentences(sentences: Iterable[str | Sentence]) -> list[Sentence]:

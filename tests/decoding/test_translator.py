@@ -29,6 +29,7 @@ from nmt.data.corpora import load_corpus
 from nmt.data.pipeline import TrainBatches
 from nmt.decoding import buckets, decoder
 from nmt.decoding.buckets import Request, batches
+from nmt.decoding.compiled import Compiled
 from nmt.decoding.decoder import Phrases
 from nmt.decoding.rules import NO_PIECE
 from nmt.decoding.search import Hypotheses, beam_search, greedy_search
@@ -848,6 +849,29 @@ def test_a_shape_that_does_not_fit_is_named_before_it_runs(monkeypatch):
     monkeypatch.undo()
     assert parallel.memory_available() > 1e8
     assert fresh.translate(SENTENCES) == own.translate(SENTENCES)
+
+
+SHORT, LONG = "Maria sleeps.", "I know the old woman and the boys, and Maria sees the red houses."
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda own: own.translate([SHORT, LONG]), "search of 48 rows of 32 source pieces"),
+        (lambda own: [*own.translate_lines([SHORT, LONG])], "search of 48 rows of 32 "),
+        (lambda own: own.translate([SHORT, LONG], alignments=True), "cross_attention of 48 rows"),
+        (lambda own: own.score([(SHORT, SHORT), (LONG, LONG)]), "force of 48 rows of 32 "),
+        (lambda own: own.align([(SHORT, SHORT), (LONG, LONG)]), "cross_attention of 48 rows of 32"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_runs(call, message, monkeypatch):
+    own, needed = translator(), iter([1, 2 * 10**12])
+    fresh = nmt.Translator(own.model, own.params, own.tokenizer, CONFIG)
+    monkeypatch.setattr(parallel, "memory_available", lambda: 10**12)
+    monkeypatch.setattr(parallel, "memory_needed", lambda _: next(needed))
+    monkeypatch.setattr(Compiled, "_run", lambda *_: pytest.fail("something ran"))
+    with pytest.raises(InputError, match=message):
+        call(fresh)
 
 
 @pytest.mark.parametrize(
