@@ -5,6 +5,7 @@ heads say so best differs between models: where gold alignments exist they are c
 on dev, and kept in the run's folder.
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Collection, Iterator, Sequence
@@ -56,19 +57,34 @@ class Aligner(NamedTuple):
         return heads.mean(0) if self.head is None else heads[self.head]
 
 
+def to_json(aligner: Aligner) -> str:
+    """Writes an aligner for a run's folder, with a digest: a changed digit may be another's."""
+    return json.dumps({**aligner._asdict(), "sha256": _digest(aligner)}) + "\n"
+
+
+def _digest(aligner: Aligner) -> str:
+    return hashlib.sha256(json.dumps(aligner).encode()).hexdigest()
+
+
 def read_aligner(workdir: Path, config: ModelConfig) -> Aligner | None:
     """Reads the aligner of a run, which is the default where none was chosen.
 
     Raises:
-      InputError: the file is damaged.
+      InputError: the file is damaged, or was edited.
     """
     path = workdir / ALIGNER
     if not path.exists():
         return Aligner.default(config)
     try:
-        found = Aligner(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise InputError(f"{path}: {error}; expected {', '.join(Aligner._fields)}") from None
+        fields = json.loads(path.read_text())
+        found, digest = Aligner(fields["layer"], fields["head"]), fields["sha256"]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise InputError(f"{path}: {error!r}; expected layer, head and sha256") from None
+    if digest != _digest(found):
+        raise InputError(
+            f"{path} is damaged, or was edited: it differs from its digest; delete it to align by "
+            "the default"
+        )
     # By how they are written, for True == 1.0 == 1.
     if repr(found) not in map(repr, Aligner.all(*config.num_cross_attentions)):
         layers, heads = config.num_cross_attentions

@@ -386,8 +386,7 @@ def finish(run: Run, checkpoints: checkpoint.Checkpoints, progress: Progress) ->
         summary["alignment_error_rate"] = error
     if parallel.is_first_host():
         if gold is not None and translator.aligner is not None:
-            aligner = json.dumps(translator.aligner._asdict())
-            checkpoint.write_atomic(workdir / ALIGNER, aligner + "\n")
+            checkpoint.write_atomic(workdir / ALIGNER, alignment.to_json(translator.aligner))
         checkpoint.write_atomic(workdir / TRANSLATIONS, "".join(text + "\n" for text in texts))
         draw(translator, test.source, workdir)
         # Last: it says that the run has finished.

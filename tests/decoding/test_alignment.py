@@ -1,6 +1,6 @@
 """From the pieces of a vocabulary to aligned words, by hand."""
 
-import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from nmt.decoding.alignment import (
     parse_pharaoh,
     pharaoh,
     read_aligner,
+    to_json,
     whitespace_words,
 )
 
@@ -107,14 +108,25 @@ def test_a_damaged_aligner_is_refused(tmp_path):
     assert read_aligner(tmp_path, MODEL) == Aligner(1, None)
     path = tmp_path / "alignment.json"
     chosen = Aligner(2, 1)
-    path.write_text(json.dumps(chosen._asdict()))
+    good = to_json(chosen)
+    path.write_text(good)
     assert read_aligner(tmp_path, MODEL) == chosen
-    for wrong in ("", "[]", "{}", '{"layer": 3, "head": null}', '{"layer": 0, "head": -1}',
-                  '{"layer": 1.0, "head": null}', '{"layer": true, "head": false}',
-                  '{"layer": 1e99, "head": 0}', '{"layer": 0, "head": 0, "exec": 1}'):  # fmt: skip
-        path.write_text(wrong)
-        with pytest.raises(InputError, match=r"alignment.json: "):
+    assert read_aligner(tmp_path, replace(MODEL, num_layers=8)) == chosen
+    wrong = [to_json(Aligner(*x)) for x in ((3, None), (0, -1), (1.0, None), (True, False))]
+    fields = ("", "[]", "{}", "null", '{"layer": 2, "head": 1}', "[" * 10_000)
+    for text in (*wrong, *fields, good.replace("2", "2.0", 1)):
+        path.write_text(text)
+        with pytest.raises(InputError, match=r"alignment.json"):
             read_aligner(tmp_path, MODEL)
+    # Any bit: it is refused, or says the same (a space, say, that became another).
+    for bit in range(8 * len(good)):
+        data = bytearray(good.encode())
+        data[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(data)
+        try:
+            assert read_aligner(tmp_path, MODEL) == chosen
+        except InputError as error:
+            assert "alignment.json" in str(error)  # noqa: PT017, most bits are refused
     path.unlink()
     path.mkdir()
     with pytest.raises(InputError, match=r"alignment.json: "):
