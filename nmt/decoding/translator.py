@@ -550,7 +550,8 @@ class Translator:
     ) -> Iterator[tuple[Batch, Any]]:
         """Puts sentences into batches; yields each with what its call gives."""
         decoding, pad_id = self.config.decoding, self.tokenizer.pad_id
-        for shape, asks in self._kinds(requests, options):  # what does not fit costs no result
+        # What does not fit costs no result. The first kind is compiled before anything runs anyway.
+        for shape, asks in self._kinds(requests, options)[1:]:
             batch = buckets.empty(shape, asks, pad_id, queue)
             self._compiled.compile(self.params, make_call(batch))
         batches, called = tee(buckets.batches(requests, decoding, options, pad_id, queue=queue))

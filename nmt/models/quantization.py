@@ -1,6 +1,7 @@
 """Weights as 8-bit integers, for decoding."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int8
 
 
+@partial(jax.jit, static_argnums=1)  # as one program, not five for each shape of a weight
 def quantize(
     weights: Float[Array, "..."], axes: tuple[int, ...]
 ) -> tuple[Int8[Array, "..."], Float[Array, "..."]]:
