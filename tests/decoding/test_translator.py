@@ -851,21 +851,21 @@ def test_a_shape_that_does_not_fit_is_named_before_it_runs(monkeypatch):
     assert fresh.translate(SENTENCES) == own.translate(SENTENCES)
 
 
-SHORT, LONG = "Maria sleeps.", "I know the old woman and the boys, and Maria sees the red houses."
+BRIEF, WIDE = "Maria sleeps.", "I know the old woman and the boys, and Maria sees the red houses."
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda own: own.translate([SHORT, LONG]), "search of 48 rows of 32 source pieces"),
-        (lambda own: [*own.translate_lines([SHORT, LONG])], "search of 48 rows of 32 "),
-        (lambda own: own.translate([SHORT, LONG], alignments=True), "cross_attention of 48 rows"),
-        (lambda own: own.score([(SHORT, SHORT), (LONG, LONG)]), "force of 48 rows of 32 "),
-        (lambda own: own.align([(SHORT, SHORT), (LONG, LONG)]), "cross_attention of 48 rows of 32"),
+        (lambda own: own.translate([BRIEF, WIDE]), "search of 56 rows of 16 source pieces"),
+        (lambda own: [*own.translate_lines([BRIEF, WIDE])], "search of 56 rows of 16 "),
+        (lambda own: own.translate([BRIEF, WIDE], alignments=True), "cross_attention of 48 rows"),
+        (lambda own: own.score([(BRIEF, BRIEF), (WIDE, WIDE)]), "force of 56 rows of 16 "),
+        (lambda own: own.align([(BRIEF, BRIEF), (WIDE, WIDE)]), "cross_attention of 56 rows of 16"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_runs(call, message, monkeypatch):
-    own, needed = translator(), iter([1, 2 * 10**12])
+    own, needed = translator(), iter([1, 2 * 10**12])  # of what is compiled first, and second
     fresh = nmt.Translator(own.model, own.params, own.tokenizer, CONFIG)
     monkeypatch.setattr(parallel, "memory_available", lambda: 10**12)
     monkeypatch.setattr(parallel, "memory_needed", lambda _: next(needed))
