@@ -120,6 +120,7 @@ class Checkpoints:
                 digests=ocp.args.JsonSave(
                     {name: _digests(tree) for name, tree in items.items()}
                     | {TOKENIZER: _file_digest(self._tokenizer), CONFIG: self._settings}
+                    | {"score": score}
                 ),
             ),
             metrics=None if score is None else {"score": score},
@@ -137,6 +138,7 @@ class Checkpoints:
         Raises:
           InputError: an array differs from its digest.
         """
+        self._check_scores()  # the best is kept by them
         step = self.steps()[-1]
         items = self._restore(
             step,
@@ -162,6 +164,8 @@ class Checkpoints:
             `config.json` from the settings under which it was saved.
         """
         steps = self.steps()
+        if which == "best":
+            self._check_scores()
         named = {"best": self._manager.best_step(), "latest": steps[-1] if steps else None}
         step = named.get(which, which) if isinstance(which, str) else which
         if which == "best" and step is None:
@@ -180,6 +184,17 @@ class Checkpoints:
         """Waits, then releases what the manager holds."""
         self._manager.close()
 
+    def _check_scores(self) -> None:
+        """Refuses scores by which another checkpoint than the best may seem to be it."""
+        for step in self.steps():
+            saved = self._restore(step).digests["score"]
+            found = (self._manager.metrics(step) or {}).get("score")
+            if found != saved:
+                raise InputError(
+                    f"{self._folder / str(step)}: metrics are damaged: the score is {found}, and "
+                    f"was {saved} when it was saved"
+                )
+
     def _restore(self, step: int, **items: Any) -> Any:
         try:
             restored = self._manager.restore(
@@ -187,6 +202,7 @@ class Checkpoints:
             )
             saved = {name: dict(restored.digests[name]) for name in items}
             tokenizer, settings = restored.digests[TOKENIZER], dict(restored.digests[CONFIG])
+            restored.digests["score"]
         except Exception as error:  # of many kinds, for a file may be damaged in many ways
             reason = str(error).partition("\n")[0].rstrip(":")
             raise InputError(

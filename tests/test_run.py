@@ -372,6 +372,11 @@ def test_a_flipped_bit_is_found_and_named(run, tmp_path):
         ("checkpoints/12/metrics/metrics", lambda _: b"\xff", "metrics cannot be read"),
         ("checkpoints/12/metrics/metrics", lambda _: b"{}", "metrics cannot be read"),
         (
+            "checkpoints/12/metrics/metrics",
+            lambda data: data.replace(b": ", b": 9"),
+            r"checkpoints/12: metrics are damaged: the score is 9.*, and was .* when it was saved",
+        ),
+        (
             "tokenizer.model",
             lambda data: data[:-100] + bytes([data[-100] ^ 1]) + data[-99:],
             "tokenizer.model is damaged: it differs from the digest",

@@ -151,19 +151,21 @@ def _batch(
     at_once, length = shape
     num_rows = queue * at_once
     source = np.full((num_rows, length), pad_id, np.int32)
-    prefix = np.full((num_rows, length + EXTRA_TARGET_LENGTH), NO_PIECE, np.int32)
-    forbidden, required = (
-        np.full((num_rows, most, MAX_PHRASE_LENGTH), NO_PIECE, np.int32)
-        for most in (MAX_WAYS, MAX_PHRASES)
+    most = (
+        (1, length + EXTRA_TARGET_LENGTH),
+        (MAX_WAYS, MAX_PHRASE_LENGTH),
+        (MAX_PHRASES, MAX_PHRASE_LENGTH),
     )
+    told: list[Any] = [np.full((num_rows, *size), NO_PIECE, np.int32) for size in most[: (0, 2, 3)[asks]]]
     for row, number in rows:
         request = requests[number]
         source[row, : len(request.source)] = request.source
-        prefix[row, : len(request.prefix)] = request.prefix
-        for array, own in (forbidden, request.forbidden), (required, request.required):
-            for place, phrase in enumerate(own):
+        asked = (request.prefix,), request.forbidden, request.required
+        for array, phrases in zip(told, asked, strict=False):
+            for place, phrase in enumerate(phrases):
                 array[row, place, : len(phrase)] = phrase
-    told: Any = ((), (prefix, forbidden), (prefix, forbidden, required))[asks]
+    if told:
+        told[0] = told[0][:, 0]
     return Batch(rows, source, Phrases(*told), at_once // parallel.num_local_devices())
 
 

@@ -152,7 +152,7 @@ def _rules(phrases: Phrases, values: Values, eos_id: int) -> list[Rule]:
     if values.min_length is not None:
         rules.append(minimum_length(values.min_length, eos_id))
     if values.ngram_size is not None:
-        rules.append(no_repeated_ngrams(values.ngram_size))
+        rules.append(no_repeated_ngrams(values.ngram_size, phrases.prefix))
     if phrases.prefix is not None:
         rules.append(forced_prefix(phrases.prefix))
     if phrases.forbidden is not None:

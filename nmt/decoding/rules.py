@@ -33,8 +33,11 @@ def minimum_length(min_length: Int[ArrayLike, ""], eos_id: int) -> Rule:
     return rule
 
 
-def no_repeated_ngrams(size: Int[ArrayLike, ""]) -> Rule:
-    """Bars a piece that with the `size` - 1 before it would occur twice (Paulus et al. 2018)."""
+def no_repeated_ngrams(size: Int[ArrayLike, ""], prefix: Int[Array, "Q P"] | None = None) -> Rule:
+    """Bars a piece that with the `size` - 1 before it would occur twice (Paulus et al. 2018).
+
+    Not where a prefix prescribes it: that may repeat what it likes.
+    """
 
     def rule(logits: Float[Array, "B K V"], progress: Progress) -> Float[Array, "B K V"]:
         tokens, step = progress.tokens, _steps(progress)
@@ -46,6 +49,8 @@ def no_repeated_ngrams(size: Int[ArrayLike, ""]) -> Rule:
             return same & (earlier == last) & (places >= back)
 
         same = jnp.broadcast_to(places < step, tokens.shape)
+        if prefix is not None:
+            same &= _due(prefix, progress) == NO_PIECE
         longest = jnp.minimum(size, len(places) + 1)  # than that no n-gram is
         return _bar(logits, tokens, jax.lax.fori_loop(1, longest, agree, same))
 
@@ -56,12 +61,17 @@ def forced_prefix(prefix: Int[Array, "Q P"]) -> Rule:
     """Bars all but a sentence's prefix, piece by piece; it is filled up with `NO_PIECE`."""
 
     def rule(logits: Float[Array, "B K V"], progress: Progress) -> Float[Array, "B K V"]:
-        own, steps = prefix[progress.sentence], progress.step[:, None]
-        due = jnp.take_along_axis(own, steps, axis=1, mode="fill", fill_value=NO_PIECE)[..., None]
+        due = _due(prefix, progress)
         barred = (due != NO_PIECE) & (jnp.arange(logits.shape[-1]) != due)
         return jnp.where(barred, NEVER, logits)
 
     return rule
+
+
+def _due(prefix: Int[Array, "Q P"], progress: Progress) -> Int[Array, "B 1 1"]:
+    """Looks up the piece of its prefix that each sentence has come to; `NO_PIECE` behind it."""
+    own, steps = prefix[progress.sentence], progress.step[:, None]
+    return jnp.take_along_axis(own, steps, axis=1, mode="fill", fill_value=NO_PIECE)[..., None]
 
 
 def forbidden_phrases(phrases: Int[Array, "Q P L"]) -> Rule:

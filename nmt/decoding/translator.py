@@ -112,8 +112,7 @@ class Translator:
           InputError: a shape that is needed takes more memory than there is; nothing was run then.
         """
         sentences = _as_sentences(sentences)
-        choice = SearchOptions(**options)
-        self._values(choice)  # names an option that is out of range before a sentence
+        choice = self._choice(options)  # names an option that is out of range before a sentence
         requests = of_sentences(sentences, self.tokenizer, self.config.decoding, choice)
         return self._translate(sentences, requests, choice, alignments, attention)
 
@@ -128,7 +127,8 @@ class Translator:
         """Translates sentences as `translate` does, behind what refuses them."""
         if alignments or attention:
             self._expect_attention()
-            for shape, _ in self._kinds(requests, choice):  # before the search, as `_run` does
+            # Before the search, as `_run` does.
+            for shape in dict.fromkeys(shape for shape, _ in self._kinds(requests, choice)):
                 for call in self._calls("align", shape, choice):
                     self._compiled.compile(self.params, call)
         nothing = NOTHING._replace(alignment=() if alignments else None)
@@ -329,8 +329,8 @@ class Translator:
           InputError: a shape needs more memory than there is.
         """
         _expect_method(method, lines is not None or alignments or options)
-        choice = SearchOptions(**options)
-        kinds = [(shape, 0) for shape in self.shapes(**options)]
+        choice = self._choice(options)
+        kinds = [(shape, 0) for shape in buckets.shapes(self.config.decoding, choice)]
         if lines is not None:
             given = self.tokenizer, self.config.decoding, choice
             parts = chain.from_iterable(parts_that_fit(_as_sentences(lines), *given))
@@ -362,9 +362,9 @@ class Translator:
           InputError: it needs more memory than there is.
         """
         _expect_method(method, alignments or phrases or options)
-        choice = SearchOptions(**options)
+        choice = self._choice(options)
         asks = 0 if not phrases else 1 if choice.samples else 2
-        for shape in buckets.largest(self.shapes(**options)):
+        for shape in buckets.largest(buckets.shapes(self.config.decoding, choice)):
             for call in self._calls(method, shape, choice, alignments, asks):
                 self._compiled.compile(self.params, call)
 
@@ -380,12 +380,11 @@ class Translator:
         pad_id, (_, values) = self.tokenizer.pad_id, self._values(options)
         if method == "translate":
             yield self._search_call(options)(buckets.empty(shape, asks, pad_id, QUEUE))
-        pairs = buckets.empty(shape, 1, pad_id)
         if method == "score":
-            yield _forced(decoder.force, values)(pairs)
+            yield _forced(decoder.force, values)(buckets.empty(shape, 1, pad_id))
         if method == "align" or alignments:
             self._expect_attention()
-            yield _forced(decoder.cross_attention)(pairs)
+            yield _forced(decoder.cross_attention)(buckets.empty(shape, 1, pad_id))
 
     def translate_lines(
         self,
@@ -418,8 +417,7 @@ class Translator:
             is not as it should be. So is raised what `lines` raises.
           InputError: as `translate` does, of some lines at once; `check_memory` tells before.
         """
-        choice = SearchOptions(**options)  # now, not when the first line is asked for
-        self._values(choice)
+        choice = self._choice(options)  # now, not when the first line is asked for
         if alignments or attention:
             self._expect_attention()
         shortest = max_length([0], choice)
@@ -501,12 +499,23 @@ class Translator:
             jnp.asarray(source),  # NumPy's cannot be indexed by what is traced
             phrases,
             values or own,
-            num_hypotheses=num_hypotheses or beam_size,
+            num_hypotheses=beam_size if num_hypotheses is None else num_hypotheses,
         )
 
     def shapes(self, **options: Unpack[SearchKeywords]) -> list[tuple[int, int]]:
-        """The (rows, source length) of every bucket: all shapes that translating may compile."""
-        return buckets.shapes(self.config.decoding, SearchOptions(**options))
+        """The (rows, source length) of every bucket: all shapes that translating may compile.
+
+        Raises:
+          ValueError: an option is out of range.
+        """
+        return buckets.shapes(self.config.decoding, self._choice(options))
+
+    def _choice(self, options: SearchKeywords) -> SearchOptions:
+        """Reads the options of a call, numbers of NumPy's among them; refuses what is no choice."""
+        given: Any = {x: v.item() if isinstance(v, np.generic) else v for x, v in options.items()}
+        choice = SearchOptions(**given)
+        self._values(choice)
+        return choice
 
     def _values(self, options: SearchOptions) -> tuple[int, Values]:
         """Returns the number of hypotheses, and what of the options is traced."""

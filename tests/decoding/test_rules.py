@@ -51,6 +51,9 @@ def search(kind: str, value, tables, alpha=0.0, beam_size=None) -> Hypotheses:
     select = None
     if kind in ("required", "words"):
         rule, select = required_phrases(value, EOS, EDGES if kind == "words" else NO_WORDS)
+        rules = [rule]
+    elif kind == "prefix, repeat":
+        rules = [no_repeated_ngrams(2, value), forced_prefix(value)]
     else:
         make = {
             "minimum": partial(minimum_length, eos_id=EOS),
@@ -58,7 +61,7 @@ def search(kind: str, value, tables, alpha=0.0, beam_size=None) -> Hypotheses:
             "prefix": forced_prefix,
             "forbidden": forbidden_phrases,
         }[kind]
-        rule = make(value)
+        rules = [make(value)]
     arguments = {
         "begin": beginning(tables, beam_size or 1),
         "decode_step": decode_step,
@@ -66,7 +69,7 @@ def search(kind: str, value, tables, alpha=0.0, beam_size=None) -> Hypotheses:
         "max_lengths": jnp.full(len(tables), WIDTH),
         "max_length": WIDTH,
         "length_penalty": alpha,
-        "rules": [rule],
+        "rules": rules,
         **IDS,
     }
     if beam_size is None:
@@ -102,6 +105,14 @@ RULES = {
     "a prefix": ("prefix", [B, A], lambda y: y[:2] == (B, A)),
     "a short prefix": ("prefix", [C, _], lambda y: y[:1] == (C,)),
     "a prefix that ends": ("prefix", [B, EOS], lambda y: y == (B,)),
+    "a prefix that repeats a pair, and no other twice": (
+        "prefix, repeat",
+        [A, A, A],
+        lambda y: (
+            y[:3] == (A, A, A)
+            and not any(contains(y[:n], y[n - 1 : n + 1]) for n in range(3, len(y)))
+        ),
+    ),
     "nothing forbidden": ("forbidden", [[_] * 3] * 3, lambda y: True),
     "forbidden phrases": (
         "forbidden",
