@@ -7,13 +7,12 @@ import logging
 import math
 import os
 import signal
-import stat
 import sys
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -36,6 +35,7 @@ from nmt.decoding.translator import LINES_AT_ONCE, Method, Overlong, Translator,
 from nmt.evaluation.alignment import alignment_error_rate
 from nmt.evaluation.metrics import Bin, bleu_by_length, compare, corpus_scores
 from nmt.progress import progress_bar, say
+from nmt.streams import expect_distinct, lines_of, mistakes, naming, read_file, written
 
 
 def translate(
@@ -63,11 +63,11 @@ def translate(
         precision: Of activations and weights; None is the model's own, as it was trained.
         input_format: A line is text, or a JSON object of "text" and of what is asked of its
             translation: a "prefix", and lists of phrases, of whole words, that are "forbidden" and
-            "required".
+            "required": 16 in all, of up to 16 pieces.
         format: A line is the best translation, or a JSON object of all that is known of it.
-        overlong: Splits a line of more than decoding.max_source_length pieces at sentence ends and
-            joins the translations of its parts, or translates the first part, or ends with an
-            error.
+        overlong: Splits a line of more than decoding.max_source_length pieces, or whose translation
+            may be too long, at sentence ends and joins the translations of its parts, or translates
+            the first part, or ends with an error.
         lines_at_once: Lines to read before they are translated: 1 answers each line at once.
         alignments: File to write the word alignments to, a line for each line: 0-0 1-2 aligns the
             first words of both, and the second with the third. JSON holds them too then.
@@ -99,11 +99,11 @@ def translate(
         # First: what cannot be read must not cost a file that can be written over.
         lines = stack.enter_context(lines_of(input, read_sentence if asked else str))
         declare_shapes(translator, alignments=alignments is not None, phrases=asked, **search)
-        files = (output, alignments) if alignments else (output,)
-        write, *links = stack.enter_context(written(*files))
+        write = stack.enter_context(written(output))
+        write_links = alignments and stack.enter_context(written(alignments))
         translations = translator.translate_lines(lines, **how)
         for translation in counted(translations, translator, overlong):
-            for write_links in links:
+            if write_links:
                 write_links(pharaoh(translation.alignment or ()))
             if mbr:
                 sampled = options.samples > 0
@@ -140,7 +140,7 @@ def score(
         scores(())  # refuses options before a file is written over
     with lines_of(input, partial(read_pair, translator)) as pairs:
         declare_shapes(translator, "score")
-        with written(output) as (write,):
+        with written(output) as write:
             for scored in by_chunks(scores, NOTHING, pairs, translator, "score"):
                 text = f"{scored.score:.6f}" if scored is not NOTHING else ""
                 write(text if format == "text" else as_json(scored))
@@ -176,7 +176,7 @@ def align(
     found: list[tuple[Link, ...]] = []
     with lines_of(input, partial(read_pair, translator)) as pairs:
         declare_shapes(translator, "align")
-        with written(output) as (write,):
+        with written(output) as write:
             for links in by_chunks(translator.align, (), pairs, translator, "align"):
                 write(pharaoh(links) if format == "text" else json.dumps({"alignment": links}))
                 found += [links] if gold else []
@@ -214,19 +214,19 @@ def attend(
     output.mkdir(parents=True, exist_ok=True)
     for kind in KINDS:  # of another model, perhaps
         (output / f"{kind}.png").unlink(missing_ok=True)
-    written = [output / "attention.html"]
-    write_atomic(written[0], attention_page(looks))
+    paths = [output / "attention.html"]
+    write_atomic(paths[0], attention_page(looks))
     for kind, layers in looks.maps.items():
         rows, columns = looks.axes(kind)
         maps = [
             {f"layer {layer}, head {head}": weights for head, weights in enumerate(heads, 1)}
             for layer, heads in enumerate(layers, 1)
         ]
-        written.append(output / f"{kind}.png")
+        paths.append(output / f"{kind}.png")
         with warnings.catch_warnings():  # the page shows what matplotlib's font has no glyph for
             warnings.filterwarnings("ignore", "Glyph .* missing from font")
-            figures.attention_maps(maps, columns, rows, written[-1])
-    print("\n".join(map(str, written)))
+            figures.attention_maps(maps, columns, rows, paths[-1])
+    print("\n".join(map(str, paths)))
 
 
 def evaluate(
@@ -299,18 +299,24 @@ def evaluate(
             lines = translator.translate_lines(systems["source"], **search)
             declare_shapes(translator, **search)
             translations = counted(lines, translator, "split", len(gold))
-    with written(output) as (write,), mistakes():
+    with written(output) as write, mistakes():
         if workdir:
             systems["hypotheses"] = [translation.text for translation in translations]
         report = evaluation_report(systems, gold, language)
+        if figure:
+            draw(report, figure)
         write(json.dumps(report, ensure_ascii=False) if format == "json" else as_table(report))
-    if figure:
-        from nmt.analysis import figures
 
-        curves = {
-            name: [(x.label, x.num_sentences, x.bleu) for x in (Bin(**fields) for fields in bins)]
-            for name, bins in report["bleu_by_source_words"].items()
-        }
+
+def draw(report: dict[str, Any], figure: Path) -> None:
+    """Draws BLEU by the length of the sources."""
+    from nmt.analysis import figures  # matplotlib: whoever draws nothing need not wait for it
+
+    curves = {
+        name: [(x.label, x.num_sentences, x.bleu) for x in (Bin(**fields) for fields in bins)]
+        for name, bins in report["bleu_by_source_words"].items()
+    }
+    with naming(str(figure)):
         figures.bleu_by_length(curves, figure)
 
 
@@ -457,26 +463,15 @@ def by_chunks(
         raise broken
 
 
-@contextmanager
-def mistakes(where: str = "") -> Iterator[None]:
-    """Makes what the library refuses a mistake of the user's."""
-    try:
-        yield
-    except InputError:
-        raise
-    except ValueError as error:
-        raise InputError(where + str(error)) from None
-
-
 def read_sentence(line: str) -> Sentence:
     """Reads a sentence, and what is asked of its translation, from a JSON object.
 
     A blank line is a blank sentence, so that there are as many.
     """
-    if not line.strip():
+    if not clean(line).strip():
         return Sentence("")
     try:
-        fields = json.loads(line.removeprefix("\ufeff"))
+        fields = json.loads(line)
     except (ValueError, RecursionError):
         raise ValueError("no JSON") from None
     if not isinstance(fields, dict) or "text" not in fields or fields.keys() - Sentence._fields:
@@ -495,7 +490,7 @@ def read_sentence(line: str) -> Sentence:
 def read_pair(translator: Translator, line: str) -> tuple[str, str] | None:
     """Splits a line at its tab, and refuses what is too long to be scored; None is a blank line."""
     source, *targets = line.split("\t")
-    if not (source.strip() or targets):
+    if not (clean(source).strip() or targets):
         return None
     if len(targets) != 1:
         raise ValueError(f"{len(targets)} tabs; expected a source, a tab and a target")
@@ -518,113 +513,6 @@ def as_json(translation: Translation) -> str:
     return json.dumps(fields, ensure_ascii=False, allow_nan=False)
 
 
-def expect_distinct(reads: Mapping[str, Any], writes: Mapping[str, Any]) -> None:
-    """Refuses to write to a file that is read, or two things to one file; devices may be.
-
-    Each is a path, or a stream that the shell has opened, or None.
-    """
-    named = {**reads, **writes}
-    files = {name: found for name, which in named.items() if (found := one_file(which))}
-    for name in writes.keys() & files.keys():
-        for other in files.keys() - {name}:
-            if files[name] == files[other]:
-                first, second = (
-                    f"--{x}" if isinstance(named[x], Path) else f"the redirected {x}"
-                    for x in sorted((name, other))
-                )
-                raise InputError(f"{first} and {second} are one file: it would be destroyed")
-
-
-def one_file(which: Any) -> object:
-    """Returns what all names of a file have in common; None of what is no file."""
-    try:
-        if isinstance(which, Path):
-            found = which.stat()
-        elif which is None:
-            return None
-        else:
-            found = os.fstat(which.fileno())
-    except FileNotFoundError:
-        return Path(str(which)).resolve()  # it is to be made
-    except (OSError, ValueError):
-        return None  # opening it says why
-    return (found.st_dev, found.st_ino) if stat.S_ISREG(found.st_mode) else None
-
-
-@contextmanager
-def lines_of(input: Path | None, parse: Callable[[str], Any] = str) -> Iterator[Iterator[Any]]:
-    """Opens a file whose lines are read as they are needed; names it where a line is refused."""
-    with reading(input) as (stream, name), mistakes(f"{name}, "):
-        yield read_lines(stream, name, parse)
-
-
-@contextmanager
-def written(*outputs: Path | None) -> Iterator[list[Callable[[str], None]]]:
-    """Opens files to write lines to; None is standard output.
-
-    None is emptied unless all can be written. What has no room is named.
-    """
-    if None in outputs and sys.stdout is None:
-        raise InputError("standard output is closed; give --output")
-
-    def write(sink: Any, name: str, line: str) -> None:
-        left = memoryview(f"{line}\n".encode())
-        try:
-            while left:  # a full disk may take a part
-                left = left[sink.write(left) :]
-            sink.flush()  # whoever waits for it has waited long enough
-        except OSError as error:
-            error.filename = name
-            raise
-
-    with ExitStack() as stack:
-        writers: list[Callable[[str], None]] = []
-        for output in outputs:
-            # Without a buffer, which would fail once more as it is closed.
-            sink = stack.enter_context(output.open("ab", 0)) if output else sys.stdout.buffer
-            writers.append(partial(write, sink, str(output or "standard output")))
-        for output in filter(None, outputs):
-            if output.is_file():
-                os.truncate(output, 0)
-        yield writers
-
-
-@contextmanager
-def reading(path: Path | None) -> Iterator[tuple[Iterable[bytes], str]]:
-    """Opens a file to read, and tells its name; None is standard input."""
-    if path is None:
-        if sys.stdin is None:
-            raise InputError("standard input is closed; give a file")
-        yield sys.stdin.buffer, "standard input"
-    else:
-        with path.open("rb") as stream:
-            yield stream, str(path)
-
-
-def read_file(path: Path | None, parse: Callable[[str], Any] = str) -> Iterator[Any]:
-    """Reads and parses the lines of a file; None is standard input."""
-    with reading(path) as (stream, name):
-        yield from read_lines(stream, name, parse)
-
-
-def read_lines(stream: Iterable[bytes], name: str, parse: Callable[[str], Any]) -> Iterator[Any]:
-    r"""Decodes and parses a stream of UTF-8 whose lines end in `\n` alone.
-
-    Raises:
-      InputError: a line is not UTF-8, or `parse` raises a ValueError.
-    """
-    for number, line in enumerate(stream, 1):
-        try:
-            yield parse(line.removesuffix(b"\n").removesuffix(b"\r").decode())
-        except UnicodeDecodeError as error:
-            raise InputError(
-                f"{name}, line {number}: byte {error.start + 1} is 0x{line[error.start]:02x}, "
-                f"which is not UTF-8 ({error.reason})"
-            ) from None
-        except ValueError as error:
-            raise InputError(f"{name}, line {number}: {error}") from None
-
-
 def run(command: Callable[[], Any]) -> int:
     """Runs a command; turns a user's mistake into one line and exit status 2."""
     for name in ("absl", "asyncio"):  # orbax warns of what is meant, and repeats its errors
@@ -635,19 +523,27 @@ def run(command: Callable[[], Any]) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()
     except InputError as error:
-        print(f"error: {clean(str(error))}", file=sys.stderr)
+        complain(f"error: {clean(str(error))}")
         return 2
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        complain("interrupted")
         return 128 + signal.SIGINT
     except BrokenPipeError:  # whoever reads has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if sys.stdout is not None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:  # no room, no permission, a file in the place of a folder
         where = f"{error.filename}: " if error.filename else ""
-        print(f"error: {clean(f'{where}{error.strerror or error}')}", file=sys.stderr)
+        complain(f"error: {clean(f'{where}{error.strerror or error}')}")
         return 2
     return 0
+
+
+def complain(message: str) -> None:
+    """Prints to standard error, if that can be written to; the exit status says it too."""
+    if sys.stderr is not None:
+        with suppress(OSError):
+            print(message, file=sys.stderr)
 
 
 def unraisable(error: Any) -> None:

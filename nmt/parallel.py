@@ -6,7 +6,8 @@ axis, replicated; batches have one, of the devices of this host.
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -39,10 +40,14 @@ def keep_compiled() -> None:
     """Keeps what is compiled for the next process, in the user's cache folder.
 
     Unless the user has chosen another (`JAX_COMPILATION_CACHE_DIR`) or none
-    (`JAX_ENABLE_COMPILATION_CACHE=false`).
+    (`JAX_ENABLE_COMPILATION_CACHE=false`), or it cannot be written to.
     """
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        folder = platformdirs.user_cache_path("nmt") / "compiled"
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    folder = platformdirs.user_cache_path("nmt") / "compiled"
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    if os.access(folder, os.W_OK):
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
@@ -93,9 +98,10 @@ def num_programs() -> int:
         return 1
     known = hasattr(os, "sched_getaffinity")  # on Linux
     num_cores = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
-    share = Path("/sys/fs/cgroup/cpu.max")  # of a control group: microseconds, of how many
-    if share.exists() and (limit := share.read_text().split())[0] != "max":
-        num_cores = min(num_cores, math.ceil(int(limit[0]) / int(limit[1])))
+    for group in _control_groups("cpu"):
+        limit = _read(group / "cpu.max").split()  # microseconds, of how many
+        if limit and limit[0] != "max":
+            num_cores = min(num_cores, math.ceil(int(limit[0]) / int(limit[1])))
     return max(1, num_cores // jax.local_device_count())
 
 
@@ -162,9 +168,31 @@ def memory_available() -> int | None:
         return int(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
     if device.platform != "cpu":
         return None
-    limits = [psutil.virtual_memory().available]
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):
-        path = Path("/sys/fs/cgroup", name)
-        if path.exists() and (limit := path.read_text().strip()) != "max":
-            limits.append(int(limit) - psutil.Process().memory_info().rss)
-    return max(0, min(limits))
+    left = [psutil.virtual_memory().available]
+    for group in _control_groups("memory"):
+        for most, taken in ("max", "current"), ("limit_in_bytes", "usage_in_bytes"):
+            if (limit := _read(group / f"memory.{most}")).isdigit():
+                used = int(_read(group / f"memory.{taken}") or 0)
+                told = dict(line.split() for line in _read(group / "memory.stat").splitlines())
+                # Copies of files make way for what needs room.
+                files = sum(int(told.get(name, 0)) for name in ("active_file", "inactive_file"))
+                left.append(int(limit) - used + files)
+    return max(0, min(left))
+
+
+def _control_groups(kind: str) -> Iterator[Path]:
+    """Yields the folder of this process's control group, and of those that it is in."""
+    for line in _read(Path("/proc/self/cgroup")).splitlines():
+        _, kinds, path = line.split(":", 2)
+        if kind in (kinds or kind).split(","):  # version 2 has one hierarchy for all
+            root = Path("/sys/fs/cgroup", kind if kinds else "")
+            group = root / path.strip("/")
+            yield from (x for x in (group, *group.parents) if x.is_relative_to(root))
+
+
+def _read(path: Path) -> str:
+    """Reads a file of the system's; nothing where there is none."""
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""

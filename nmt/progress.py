@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 from tqdm.auto import tqdm
@@ -22,7 +23,17 @@ def progress_bar(
     return tqdm(items, name, total, dynamic_ncols=True, disable=not watched(), **options)
 
 
+def above_bars() -> AbstractContextManager[None]:
+    """Lets a line of standard output stand above the bars, where both are on a terminal."""
+    terminal = sys.stdout is not None and sys.stdout.isatty()
+    return tqdm.external_write_mode(sys.stdout) if terminal else nullcontext()
+
+
 def say(message: str) -> None:
-    """Prints to standard error, on the first host, above a progress bar if there is one."""
+    """Prints to standard error, on the first host, above a progress bar if there is one.
+
+    Where it cannot be printed, the log's disk being full, say, the job goes on.
+    """
     if parallel.is_first_host() and sys.stderr is not None:
-        tqdm.write(message, file=sys.stderr)
+        with suppress(OSError):
+            tqdm.write(message, file=sys.stderr)

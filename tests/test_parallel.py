@@ -1,7 +1,7 @@
 """Where compiled code is kept, and how many programs run."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -35,31 +35,93 @@ def test_compiled_code_is_kept_in_the_users_cache_unless_they_chose(tmp_path, mo
     assert jax.config.jax_compilation_cache_dir == str(tmp_path / "nmt" / "compiled")
 
 
+@pytest.mark.usefixtures("_same_settings_after")
+def test_a_cache_folder_that_cannot_be_made_is_done_without(tmp_path, monkeypatch):
+    monkeypatch.setattr(parallel.platformdirs, "user_cache_path", tmp_path.joinpath)
+    monkeypatch.delenv(FOLDER)
+    chosen = jax.config.jax_compilation_cache_dir
+    (tmp_path / "nmt").write_text("a file")
+    parallel.keep_compiled()
+    assert jax.config.jax_compilation_cache_dir == chosen
+
+
+@pytest.fixture
+def system(tmp_path, monkeypatch) -> Callable[[dict[str, str]], None]:
+    """Makes files of the system's."""
+
+    def make(files: dict[str, str]) -> None:
+        for name, text in files.items():
+            path = tmp_path / name.lstrip("/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+
+    monkeypatch.setattr(parallel, "Path", lambda *names: tmp_path / Path(*names).relative_to("/"))
+    return make
+
+
+V1, V2 = "7:pids:/\n4:memory:/jobs/5\n3:cpu,cpuacct:/jobs\n0::/\n", "0::/jobs/5\n"
+
+
 @pytest.mark.parametrize(
-    ("limit", "devices", "expected"),
-    [("max 100000", 1, 8), ("250000 100000", 1, 3), ("50000 100000", 1, 1), (None, 2, 4)],
+    ("files", "devices", "expected"),
+    [
+        ({}, 2, 4),
+        ({"/proc/self/cgroup": V2}, 1, 8),
+        ({"/proc/self/cgroup": V2, "/sys/fs/cgroup/cpu.max": "max 100000\n"}, 1, 8),
+        ({"/proc/self/cgroup": V2, "/sys/fs/cgroup/cpu.max": "250000 100000\n"}, 1, 3),
+        ({"/proc/self/cgroup": V2, "/sys/fs/cgroup/jobs/5/cpu.max": "50000 100000\n"}, 1, 1),
+        ({"/proc/self/cgroup": V2, "/sys/fs/cgroup/jobs/6/cpu.max": "50000 100000\n"}, 1, 8),
+        ({"/proc/self/cgroup": "0::/../a\n", "/sys/fs/cgroup/cpu.max": "1 1\n"}, 1, 1),
+    ],
 )
-def test_there_is_a_program_for_each_core(limit, devices, expected, tmp_path, monkeypatch):
+def test_there_is_a_program_for_each_core(files, devices, expected, system, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     monkeypatch.setattr(jax, "local_device_count", lambda: devices)
-    monkeypatch.setattr(parallel, "Path", lambda path: tmp_path / Path(path).name)
-    if limit:
-        (tmp_path / "cpu.max").write_text(f"{limit}\n")
+    system(files)
     assert parallel.num_programs() == expected
 
 
-@pytest.mark.parametrize("name", ["memory.max", "memory.limit_in_bytes"])
-def test_memory_is_that_of_the_machine_or_of_what_a_control_group_may_still_take(
-    name, tmp_path, monkeypatch
+STAT = "anon 5\nactive_file 30\ninactive_file 20\nshmem 7\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, 1000),
+        ({"/proc/self/cgroup": V2, "/sys/fs/cgroup/memory.max": "max\n"}, 1000),
+        ({"/proc/self/cgroup": V2, "/sys/fs/cgroup/memory.max": "900\n"}, 900),
+        (
+            {
+                "/proc/self/cgroup": V2,
+                "/sys/fs/cgroup/memory.max": "900\n",
+                "/sys/fs/cgroup/jobs/5/memory.max": "500\n",
+                "/sys/fs/cgroup/jobs/5/memory.current": "200\n",
+                "/sys/fs/cgroup/jobs/5/memory.stat": STAT,
+            },
+            350,
+        ),
+        (
+            {
+                "/proc/self/cgroup": V1,
+                "/sys/fs/cgroup/memory/jobs/memory.limit_in_bytes": "500\n",
+                "/sys/fs/cgroup/memory/jobs/memory.usage_in_bytes": "100\n",
+                "/sys/fs/cgroup/memory/jobs/6/memory.limit_in_bytes": "1\n",
+            },
+            400,
+        ),
+        (
+            {  # of which more is taken
+                "/proc/self/cgroup": V1,
+                "/sys/fs/cgroup/memory/memory.limit_in_bytes": "500\n",
+                "/sys/fs/cgroup/memory/memory.usage_in_bytes": "501\n",
+            },
+            0,
+        ),
+    ],
+)
+def test_memory_is_that_of_the_machine_or_of_what_its_control_groups_may_still_take(
+    files, expected, system, monkeypatch
 ):
-    monkeypatch.setattr(parallel, "Path", lambda *path: tmp_path / Path(*path).name)
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=2 * 10**12))
-    assert parallel.memory_available() == 2 * 10**12
-    group = tmp_path / name
-    if name == "memory.max":
-        group.write_text("max\n")
-        assert parallel.memory_available() == 2 * 10**12
-    group.write_text(f"{10**12}\n")
-    assert 0.9e12 < parallel.memory_available() < 10**12
-    group.write_text("4096\n")  # of which more is taken
-    assert parallel.memory_available() == 0
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1000))
+    system(files)
+    assert parallel.memory_available() == expected

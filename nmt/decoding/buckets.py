@@ -156,7 +156,9 @@ def _batch(
         (MAX_WAYS, MAX_PHRASE_LENGTH),
         (MAX_PHRASES, MAX_PHRASE_LENGTH),
     )
-    told: list[Any] = [np.full((num_rows, *size), NO_PIECE, np.int32) for size in most[: (0, 2, 3)[asks]]]
+    told: list[Any] = [
+        np.full((num_rows, *size), NO_PIECE, np.int32) for size in most[: (0, 2, 3)[asks]]
+    ]
     for row, number in rows:
         request = requests[number]
         source[row, : len(request.source)] = request.source
