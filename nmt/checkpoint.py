@@ -64,8 +64,8 @@ class Checkpoints:
     """The checkpoints of a run: the latest, and the one with the best score.
 
     Each is one atomic save of four items: `params`, `optimizer` (the rest of the state), `progress`
-    (whatever JSON the loop needs to go on) and `digests` (with the settings that a translation
-    depends on). Saving is asynchronous.
+    (whatever JSON the loop needs to go on) and `digests` (with the score, and the settings that a
+    translation depends on). Saving is asynchronous.
     """
 
     def __init__(self, workdir: Path, *, read_only: bool = False) -> None:

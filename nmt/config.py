@@ -431,11 +431,11 @@ class DecodingConfig(_Group, group="decoding"):
 
 @dataclass(frozen=True, kw_only=True)
 class SearchOptions(_Group, group="options"):
-    """How the sentences of a call are translated; None is the run's configuration."""
+    """How the sentences of a call are translated."""
 
-    # Hypotheses kept a sentence; 1 is greedy.
+    # Hypotheses kept a sentence; 1 is greedy; None is the run's configuration.
     beam_size: int | None = None
-    # Power α of the length normalisation ((c + |Y|) / (c + 1))^α.
+    # Power α of the length normalisation ((c + |Y|) / (c + 1))^α; None is the run's configuration.
     length_penalty: float | None = None
     # c of the length normalisation: 5 is GNMT's; 0 with α = 1 is the average over the pieces.
     length_offset: float = 5.0
@@ -447,7 +447,8 @@ class SearchOptions(_Group, group="options"):
     max_length_factor: float = 1.0
     # ... and so many more, the end counted (Vaswani et al. 2017, section 6.1).
     max_length_extra: int = EXTRA_TARGET_LENGTH
-    # Size of the n-grams of pieces that may not occur twice in a translation; 0 lets them.
+    # Size of the n-grams of pieces that may not occur twice in a translation, but where its prefix
+    # repeats them; 0 lets them.
     no_repeat_ngram: int = 0
     # Translations a sentence that are drawn at random, in place of the n best; 0 searches.
     samples: int = 0

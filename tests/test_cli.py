@@ -147,8 +147,8 @@ def test_blank_lines_of_pairs_stay_blank(run, translator, command):
     aligned = command("align", "--workdir", run, text=text).out.decode()
     assert [len(line.split()) for line in aligned.split("\n")[:-1]] == [3, 0, 0, 0]
     for subcommand in ("score", "align"):
-        blank = command(subcommand, "--workdir", run, text="\n\r\n  \n")
-        assert (blank.status, blank.out) == (0, b"\n\n\n")
+        blank = command(subcommand, "--workdir", run, text="\n\r\n  \n\ufeff\n")
+        assert (blank.status, blank.out) == (0, b"\n\n\n\n")
 
 
 def test_given_translations_are_scored_and_aligned(run, translator, tmp_path, command):
@@ -263,6 +263,7 @@ def test_systems_are_measured_and_compared(run, translator, tmp_path, command):
             ["--hypotheses", "two", "--source", "two", "--figure", "none/x.png"],
             "--figure is none/x.png; its folder does not exist",
         ),
+        (["--hypotheses", "two", "--source", "two", "--figure", "x.png"], "x.png: Is a directory"),
         (["--hypotheses", "none"], "none: No such file"),
         (["--hypotheses", "two", "--precision", "int8"], "are for what --workdir translates"),
         (["--hypotheses", "two", "--beam-size", "2"], "are for what --workdir translates"),
@@ -277,6 +278,7 @@ def test_mistakes_of_an_evaluation_are_named(arguments, message, tmp_path, comma
     Path("two").write_text("a\nb\n")
     Path("bytes").write_bytes(b"a\n\xff\n")
     Path("dear").write_text("dear")
+    Path("x.png").mkdir()
     result = command("evaluate", "--references", "two", "--output", "dear", *arguments)
     assert result.status == 2
     assert Path("dear").read_text() == "dear"

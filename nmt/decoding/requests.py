@@ -18,7 +18,8 @@ class Sentence(NamedTuple):
 
     Phrases are of whole words, written as they shall be or not be: "cats" is not "cat". A phrase
     that is forbidden bars longer words too where the vocabulary cuts these into it and more. Of a
-    line that is split, each part is looked at alone.
+    line that is split, each part is looked at alone. There may be `MAX_PHRASES` in all, of up to
+    `MAX_PHRASE_LENGTH` pieces (16, both): more than that is refused.
     """
 
     text: str

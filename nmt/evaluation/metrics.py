@@ -1,5 +1,6 @@
 """Measures of translations against references: sacreBLEU's, with its signatures and its tests."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -47,11 +48,13 @@ def metrics(language: str = "") -> dict[str, Any]:
     """Makes BLEU (Papineni et al. 2002; Post 2018), chrF2 (Popović 2015), TER (Snover et al. 2006).
 
     Args:
-      language: of the text, as a code: Chinese, Japanese and Korean have tokenizers of their own.
+      language: of the text, as a code: Chinese, Japanese and Korean (zh or zh-CN, ja, ko) have
+        tokenizers of their own.
 
     Raises:
       InputError: the language's tokenizer is not installed.
     """
+    language = re.split("[-_]", language)[0].lower()
     asian = language in ("zh", "ja", "ko")
     try:
         bleu = BLEU(trg_lang=language)

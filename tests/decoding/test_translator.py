@@ -444,11 +444,25 @@ def test_lines_are_read_as_they_are_needed():
         ({"samples": 10_001}, "options.samples is 10001; expected at most 10,000"),
         ({"samples": 3, "n_best": 2}, "options.n_best is 2; expected 1 with samples"),
         ({"top_k": 3}, "options.samples is 0; expected 1 or more with temperature or top_*"),
+        ({"bucket": 65}, "bucket is 65; expected at most decoding.max_source_length 64"),
     ],
 )
 def test_mistakes_are_named(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        translator().translate(["Maria!"], **arguments)
+    own = translator()
+    for call in (own.translate, own.translate_lines, own.warm_up):
+        with pytest.raises(ValueError, match=message):
+            call([], **arguments)
+    for call in (own.warm_up, own.check_memory, own.shapes):
+        with pytest.raises(ValueError, match=message):
+            call(**arguments)
+
+
+def test_options_may_be_numbers_of_numpys():
+    given = {"beam_size": np.int64(2), "n_best": np.arange(3)[2], "length_penalty": np.float32(0.5)}
+    options = {"beam_size": 2, "n_best": 2, "length_penalty": 0.5}
+    assert translator().translate(SENTENCES, **given) == translator().translate(
+        SENTENCES, **options
+    )
 
 
 @pytest.mark.parametrize(

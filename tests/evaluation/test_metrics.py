@@ -64,3 +64,10 @@ def test_bins_are_of_the_words_of_the_source():
     own = corpus_scores(lines[1:3], references[1:3], names=["BLEU"])[0]
     assert found[1].bleu == pytest.approx(own.score)
     assert 0 < own.score < 100
+
+
+@pytest.mark.parametrize("language", ["zh-CN", "zh_Hans", "ZH"])
+def test_a_language_is_known_with_its_region_or_script(language):
+    given = ["我们走吧。"], ["我们走了。"]
+    assert corpus_scores(*given, language) == corpus_scores(*given, "zh")
+    assert "tok:zh" in corpus_scores(*given, language)[0].signature
