@@ -79,7 +79,7 @@ def read_aligner(workdir: Path, config: ModelConfig) -> Aligner | None:
         fields = json.loads(path.read_text())
         found, digest = Aligner(fields["layer"], fields["head"]), fields["sha256"]
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
-        raise InputError(f"{path}: {error!r}; expected layer, head and sha256") from None
+        raise InputError(f"{path}: {error}; expected layer, head and sha256") from None
     if digest != _digest(found):
         raise InputError(
             f"{path} is damaged, or was edited: it differs from its digest; delete it to align by "
