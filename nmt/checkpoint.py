@@ -64,8 +64,8 @@ class Checkpoints:
     """The checkpoints of a run: the latest, and the one with the best score.
 
     Each is one atomic save of four items: `params`, `optimizer` (the rest of the state), `progress`
-    (whatever JSON the loop needs to go on) and `digests` (with the score, and the settings that a
-    translation depends on). Saving is asynchronous.
+    (whatever JSON the loop needs to go on) and `digests` (with the settings that a translation
+    depends on); and its score. Saving is asynchronous.
     """
 
     def __init__(self, workdir: Path, *, read_only: bool = False) -> None:
@@ -89,7 +89,9 @@ class Checkpoints:
             self._manager = ocp.CheckpointManager(folder, options=options)
             self._manager.best_step()  # reads them all
         except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{folder}: metrics cannot be read: {error!r}") from error
+            raise InputError(
+                f"{folder}: metrics cannot be read: {error!r}; delete the checkpoint of these"
+            ) from error
 
     def steps(self) -> list[int]:
         """The steps that can be read, ascending."""
@@ -120,10 +122,9 @@ class Checkpoints:
                 digests=ocp.args.JsonSave(
                     {name: _digests(tree) for name, tree in items.items()}
                     | {TOKENIZER: _file_digest(self._tokenizer), CONFIG: self._settings}
-                    | {"score": score}
                 ),
             ),
-            metrics=None if score is None else {"score": score},
+            metrics=None if score is None else {"score": score, "sha256": _digest(score)},
         )
 
     def restore(self, optimizer: Any) -> tuple[Any, Any, Any]:
@@ -138,7 +139,6 @@ class Checkpoints:
         Raises:
           InputError: an array differs from its digest.
         """
-        self._check_scores()  # the best is kept by them
         step = self.steps()[-1]
         items = self._restore(
             step,
@@ -164,8 +164,6 @@ class Checkpoints:
             `config.json` from the settings under which it was saved.
         """
         steps = self.steps()
-        if which == "best":
-            self._check_scores()
         named = {"best": self._manager.best_step(), "latest": steps[-1] if steps else None}
         step = named.get(which, which) if isinstance(which, str) else which
         if which == "best" and step is None:
@@ -184,17 +182,6 @@ class Checkpoints:
         """Waits, then releases what the manager holds."""
         self._manager.close()
 
-    def _check_scores(self) -> None:
-        """Refuses scores by which another checkpoint than the best may seem to be it."""
-        for step in self.steps():
-            saved = self._restore(step).digests["score"]
-            found = (self._manager.metrics(step) or {}).get("score")
-            if found != saved:
-                raise InputError(
-                    f"{self._folder / str(step)}: metrics are damaged: the score is {found}, and "
-                    f"was {saved} when it was saved"
-                )
-
     def _restore(self, step: int, **items: Any) -> Any:
         try:
             restored = self._manager.restore(
@@ -202,7 +189,6 @@ class Checkpoints:
             )
             saved = {name: dict(restored.digests[name]) for name in items}
             tokenizer, settings = restored.digests[TOKENIZER], dict(restored.digests[CONFIG])
-            restored.digests["score"]
         except Exception as error:  # of many kinds, for a file may be damaged in many ways
             reason = str(error).partition("\n")[0].rstrip(":")
             raise InputError(
@@ -246,8 +232,20 @@ def _settings(config: Config) -> dict[str, Any]:
     }
 
 
-def _score(metrics: dict[str, float]) -> float:
-    return metrics["score"]
+def _score(metrics: dict[str, Any]) -> float:
+    """Reads a score; a changed one would make another checkpoint the best.
+
+    Raises:
+      ValueError: it differs from its digest.
+    """
+    score: float = metrics["score"]
+    if metrics["sha256"] != _digest(score):
+        raise ValueError(f"the score is {score}, which differs from its digest")
+    return score
+
+
+def _digest(score: float) -> str:
+    return hashlib.sha256(json.dumps(score).encode()).hexdigest()
 
 
 def _digests(tree: Any) -> dict[str, str]:

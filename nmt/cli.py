@@ -272,6 +272,8 @@ def evaluate(
         raise InputError(f"--figure is {figure}; expected a name that ends in .png, .pdf or .svg")
     if figure and not figure.parent.is_dir():
         raise InputError(f"--figure is {figure}; its folder does not exist")
+    if figure and figure.is_dir():
+        raise InputError(f"--figure is {figure}, which is a folder")
     given = {"references": references, "source": source, "baseline": baseline}
     measured = hypotheses or (None if workdir else sys.stdin)
     expect_distinct(
@@ -303,9 +305,9 @@ def evaluate(
         if workdir:
             systems["hypotheses"] = [translation.text for translation in translations]
         report = evaluation_report(systems, gold, language)
-        if figure:
-            draw(report, figure)
         write(json.dumps(report, ensure_ascii=False) if format == "json" else as_table(report))
+    if figure:
+        draw(report, figure)
 
 
 def draw(report: dict[str, Any], figure: Path) -> None:
@@ -471,7 +473,7 @@ def read_sentence(line: str) -> Sentence:
     if not clean(line).strip():
         return Sentence("")
     try:
-        fields = json.loads(line)
+        fields = json.loads(line.removeprefix("\ufeff"))  # of the second of two files, say
     except (ValueError, RecursionError):
         raise ValueError("no JSON") from None
     if not isinstance(fields, dict) or "text" not in fields or fields.keys() - Sentence._fields:

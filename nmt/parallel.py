@@ -99,9 +99,12 @@ def num_programs() -> int:
     known = hasattr(os, "sched_getaffinity")  # on Linux
     num_cores = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
     for group in _control_groups("cpu"):
-        limit = _read(group / "cpu.max").split()  # microseconds, of how many
-        if limit and limit[0] != "max":
-            num_cores = min(num_cores, math.ceil(int(limit[0]) / int(limit[1])))
+        # Microseconds, of how many: of version 2, and of version 1.
+        share = _read(group / "cpu.max").split() or [
+            _read(group / f"cpu.cfs_{name}_us") for name in ("quota", "period")
+        ]
+        if all(number.isdigit() for number in share):  # "max" and -1 are no limit
+            num_cores = min(num_cores, math.ceil(int(share[0]) / int(share[1])))
     return max(1, num_cores // jax.local_device_count())
 
 
@@ -174,8 +177,10 @@ def memory_available() -> int | None:
             if (limit := _read(group / f"memory.{most}")).isdigit():
                 used = int(_read(group / f"memory.{taken}") or 0)
                 told = dict(line.split() for line in _read(group / "memory.stat").splitlines())
-                # Copies of files make way for what needs room.
-                files = sum(int(told.get(name, 0)) for name in ("active_file", "inactive_file"))
+                # Copies of files make way for what needs room. Version 1 counts those of groups in
+                # this one apart.
+                names = "active_file", "inactive_file"
+                files = sum(int(told.get(f"total_{x}", told.get(x, 0))) for x in names)
                 left.append(int(limit) - used + files)
     return max(0, min(left))
 

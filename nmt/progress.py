@@ -23,10 +23,9 @@ def progress_bar(
     return tqdm(items, name, total, dynamic_ncols=True, disable=not watched(), **options)
 
 
-def above_bars() -> AbstractContextManager[None]:
-    """Lets a line of standard output stand above the bars, where both are on a terminal."""
-    terminal = sys.stdout is not None and sys.stdout.isatty()
-    return tqdm.external_write_mode(sys.stdout) if terminal else nullcontext()
+def above_bars(sink: Any) -> AbstractContextManager[None]:
+    """Lets a line that is written to a terminal stand above the bars there."""
+    return tqdm.external_write_mode(sys.stdout) if sink.isatty() else nullcontext()
 
 
 def say(message: str) -> None:

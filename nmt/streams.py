@@ -69,14 +69,16 @@ def written(output: Path | None) -> Iterator[Callable[[str], None]]:
     """Opens a file to write lines to; None is standard output.
 
     What the file held goes as the first line is written, or behind all if there is none: an error
-    before that costs nothing.
+    before that costs nothing. One that a standard stream goes to as well keeps what it holds.
     """
+    if output is None and sys.stdout is None:
+        raise InputError("standard output is closed; give --output")
     found = one_file(output)
-    if output is None or (found is not None and found == one_file(sys.stdout)):
-        if sys.stdout is None:
-            raise InputError("standard output is closed; give --output")
-        yield partial(_write, sys.stdout.buffer, "standard output")
-        return
+    for stream, name in (sys.stdout, "standard output"), (sys.stderr, "standard error"):
+        if output is None or (found is not None and found == one_file(stream)):
+            yield partial(_write, stream.buffer, name)
+            return
+    assert output is not None  # it would have been the first of these
     # Without a buffer, which would fail once more as it is closed.
     with output.open("ab", buffering=0) as sink:
         old = stat.S_ISREG(os.fstat(sink.fileno()).st_mode)
@@ -88,7 +90,8 @@ def written(output: Path | None) -> Iterator[Callable[[str], None]]:
         def empty() -> None:
             nonlocal old
             if old:
-                sink.truncate(0)
+                with naming(str(output)):
+                    sink.truncate(0)
             old = False
 
         yield write
@@ -97,7 +100,7 @@ def written(output: Path | None) -> Iterator[Callable[[str], None]]:
 
 def _write(sink: Any, name: str, line: str) -> None:
     left = memoryview(f"{line}\n".encode())
-    with naming(name), above_bars():
+    with naming(name), above_bars(sink):
         while left:  # a full disk may take a part
             left = left[sink.write(left) :]
         sink.flush()  # whoever waits for it has waited long enough

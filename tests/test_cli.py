@@ -263,7 +263,10 @@ def test_systems_are_measured_and_compared(run, translator, tmp_path, command):
             ["--hypotheses", "two", "--source", "two", "--figure", "none/x.png"],
             "--figure is none/x.png; its folder does not exist",
         ),
-        (["--hypotheses", "two", "--source", "two", "--figure", "x.png"], "x.png: Is a directory"),
+        (
+            ["--hypotheses", "two", "--source", "two", "--figure", "x.png"],
+            "--figure is x.png, which is a",
+        ),
         (["--hypotheses", "none"], "none: No such file"),
         (["--hypotheses", "two", "--precision", "int8"], "are for what --workdir translates"),
         (["--hypotheses", "two", "--beam-size", "2"], "are for what --workdir translates"),
@@ -423,8 +426,8 @@ def test_what_is_asked_of_a_translation_is_read_as_json(run, command, translator
     expected = translator.translate([nmt.Sentence(**fields) for fields in asked], beam_size=2)
     assert result.status == 0
     assert result.out.decode().split("\n") == [*(t.text for t in expected), ""]
-    marked = command(*json_lines, text="\ufeff" + lines[0])
-    assert marked.out.decode() == expected[0].text + "\n"
+    marked = command(*json_lines, text=f"\ufeff{lines[0]}" * 2)
+    assert marked.out.decode() == f"{expected[0].text}\n" * 2
     blank = command(*json_lines, text=f"\n{lines[0]}  \n")
     assert (blank.status, blank.out) == (0, f"\n{expected[0].text}\n\n".encode())
     for line, message in {

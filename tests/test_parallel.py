@@ -71,6 +71,17 @@ V1, V2 = "7:pids:/\n4:memory:/jobs/5\n3:cpu,cpuacct:/jobs\n0::/\n", "0::/jobs/5\
         ({"/proc/self/cgroup": V2, "/sys/fs/cgroup/cpu.max": "250000 100000\n"}, 1, 3),
         ({"/proc/self/cgroup": V2, "/sys/fs/cgroup/jobs/5/cpu.max": "50000 100000\n"}, 1, 1),
         ({"/proc/self/cgroup": V2, "/sys/fs/cgroup/jobs/6/cpu.max": "50000 100000\n"}, 1, 8),
+        (
+            {
+                "/proc/self/cgroup": V1,
+                "/sys/fs/cgroup/cpu/jobs/cpu.cfs_quota_us": "150000\n",
+                "/sys/fs/cgroup/cpu/jobs/cpu.cfs_period_us": "100000\n",
+                "/sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1\n",
+                "/sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n",
+            },
+            1,
+            2,
+        ),
         ({"/proc/self/cgroup": "0::/../a\n", "/sys/fs/cgroup/cpu.max": "1 1\n"}, 1, 1),
     ],
 )
@@ -105,9 +116,10 @@ STAT = "anon 5\nactive_file 30\ninactive_file 20\nshmem 7\n"
                 "/proc/self/cgroup": V1,
                 "/sys/fs/cgroup/memory/jobs/memory.limit_in_bytes": "500\n",
                 "/sys/fs/cgroup/memory/jobs/memory.usage_in_bytes": "100\n",
+                "/sys/fs/cgroup/memory/jobs/memory.stat": f"{STAT}total_active_file 60\n",
                 "/sys/fs/cgroup/memory/jobs/6/memory.limit_in_bytes": "1\n",
             },
-            400,
+            480,
         ),
         (
             {  # of which more is taken

@@ -374,7 +374,7 @@ def test_a_flipped_bit_is_found_and_named(run, tmp_path):
         (
             "checkpoints/12/metrics/metrics",
             lambda data: data.replace(b": ", b": 9"),
-            r"checkpoints/12: metrics are damaged: the score is 9.*, and was .* when it was saved",
+            r"checkpoints: metrics cannot be read: .*the score is 9.*, which differs from its",
         ),
         (
             "tokenizer.model",

@@ -4,6 +4,7 @@ import errno
 import io
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -35,21 +36,21 @@ def test_what_is_no_file_is_not_emptied(tmp_path):
         write("one")
     assert os.read(reader, 100) == b"one\n"
     os.close(reader)
-    for device in map(streams.Path, ("/dev/null", "/dev/stdout")):
-        with streams.written(device):
-            pass
+    with streams.written(Path("/dev/null")) as write:
+        write("one")
     with pytest.raises(IsADirectoryError, match=str(tmp_path)), streams.written(tmp_path):
         pass
 
 
-def test_a_file_that_is_standard_output_too_goes_on_where_that_is(tmp_path, monkeypatch):
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_file_that_is_a_standard_stream_too_goes_on_where_that_is(stream, tmp_path, monkeypatch):
     path = tmp_path / "file"
     with path.open("w") as out:
-        monkeypatch.setattr(sys, "stdout", out)
-        print("header", flush=True)
+        monkeypatch.setattr(sys, stream, out)
+        print("header", file=out, flush=True)
         with streams.written(path) as write:
             write("line")
-        print("footer", flush=True)
+        print("footer", file=out, flush=True)
     assert path.read_text() == "header\nline\nfooter\n"
 
 
@@ -92,6 +93,17 @@ def test_lines_stand_above_the_bars_of_the_same_terminal(monkeypatch):
     assert above == ["line 0", "line 1", "line 2"]
     assert below.startswith("translate: 100%")
     assert behind == ""
+
+
+def test_lines_of_a_file_leave_the_bars_alone(tmp_path, monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    bar = progress.progress_bar(range(100), "translate", 100, mininterval=1000)
+    with streams.written(tmp_path / "file") as write:
+        for number in bar:
+            write(f"line {number}")
+    assert terminal.getvalue().count("\r") < 5
 
 
 class Full(io.StringIO):
