@@ -373,7 +373,7 @@ def test_a_flipped_bit_is_found_and_named(run, tmp_path):
         ("checkpoints/12/metrics/metrics", lambda _: b"{}", "metrics cannot be read"),
         (
             "checkpoints/12/metrics/metrics",
-            lambda data: data.replace(b": ", b": 9"),
+            lambda data: data.replace(b": ", b": 9", 1),
             r"checkpoints: metrics cannot be read: .*the score is 9.*, which differs from its",
         ),
         (
