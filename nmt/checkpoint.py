@@ -19,7 +19,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from nmt.config import Config, InputError, from_json
+from nmt.config import Config, InputError, digest, from_json
 from nmt.data.tokenizer import Tokenizer, clean
 
 CONFIG, TOKENIZER, CHECKPOINTS = "config.json", "tokenizer.model", "checkpoints"
@@ -124,7 +124,7 @@ class Checkpoints:
                     | {TOKENIZER: _file_digest(self._tokenizer), CONFIG: self._settings}
                 ),
             ),
-            metrics=None if score is None else {"score": score, "sha256": _digest(score)},
+            metrics=None if score is None else {"score": score, "sha256": digest(score)},
         )
 
     def restore(self, optimizer: Any) -> tuple[Any, Any, Any]:
@@ -239,13 +239,9 @@ def _score(metrics: dict[str, Any]) -> float:
       ValueError: it differs from its digest.
     """
     score: float = metrics["score"]
-    if metrics["sha256"] != _digest(score):
+    if metrics["sha256"] != digest(score):
         raise ValueError(f"the score is {score}, which differs from its digest")
     return score
-
-
-def _digest(score: float) -> str:
-    return hashlib.sha256(json.dumps(score).encode()).hexdigest()
 
 
 def _digests(tree: Any) -> dict[str, str]:

@@ -7,6 +7,7 @@ and kept as JSON in a run's folder. Reading the JSON executes nothing.
 import argparse
 import dataclasses
 import functools
+import hashlib
 import json
 import re
 import runpy
@@ -33,6 +34,11 @@ MAX_LENGTH_PENALTY = 10
 
 MAX_SAMPLES = 10_000
 """Of a sentence: XLA ends the process, with no exception, where an array has too many elements."""
+
+
+def digest(value: Any) -> str:
+    """Hashes a value as JSON writes it: a number that was changed differs from its digest."""
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
 
 class InputError(ValueError):

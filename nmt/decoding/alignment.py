@@ -5,7 +5,6 @@ heads say so best differs between models: where gold alignments exist they are c
 on dev, and kept in the run's folder.
 """
 
-import hashlib
 import json
 import re
 from collections.abc import Collection, Iterator, Sequence
@@ -15,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from nmt.config import InputError, ModelConfig
+from nmt.config import InputError, ModelConfig, digest
 from nmt.data.tokenizer import clean
 from nmt.evaluation.alignment import alignment_error_rate
 
@@ -59,11 +58,7 @@ class Aligner(NamedTuple):
 
 def to_json(aligner: Aligner) -> str:
     """Writes an aligner for a run's folder, with a digest: a changed digit may be another's."""
-    return json.dumps({**aligner._asdict(), "sha256": _digest(aligner)}) + "\n"
-
-
-def _digest(aligner: Aligner) -> str:
-    return hashlib.sha256(json.dumps(aligner).encode()).hexdigest()
+    return json.dumps({**aligner._asdict(), "sha256": digest(aligner)}) + "\n"
 
 
 def read_aligner(workdir: Path, config: ModelConfig) -> Aligner | None:
@@ -77,10 +72,10 @@ def read_aligner(workdir: Path, config: ModelConfig) -> Aligner | None:
         return Aligner.default(config)
     try:
         fields = json.loads(path.read_text())
-        found, digest = Aligner(fields["layer"], fields["head"]), fields["sha256"]
+        found, written = Aligner(fields["layer"], fields["head"]), fields["sha256"]
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise InputError(f"{path}: {error}; expected layer, head and sha256") from None
-    if digest != _digest(found):
+    if written != digest(found):
         raise InputError(
             f"{path} is damaged, or was edited: it differs from its digest; delete it to align by "
             "the default"

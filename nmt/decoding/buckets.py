@@ -87,6 +87,20 @@ def kind(request: Request) -> int:
     return 2 if request.required else int(bool(request.prefix or request.forbidden))
 
 
+def kinds(
+    requests: Sequence[Request], decoding: DecodingConfig, options: SearchOptions
+) -> list[tuple[tuple[int, int], int]]:
+    """Lists the shapes that sentences need, each with the `kind` of what they ask, in order."""
+    needed = {
+        (bucket(request, decoding, options), kind(request))
+        for request in requests
+        if not is_blank(request)
+    }
+    return [
+        ((_num_rows(length, decoding, options), length), asks) for length, asks in sorted(needed)
+    ]
+
+
 def batches(
     requests: Sequence[Request],
     decoding: DecodingConfig,

@@ -128,7 +128,8 @@ class Translator:
         if alignments or attention:
             self._expect_attention()
             # Before the search, as `_run` does.
-            for shape in dict.fromkeys(shape for shape, _ in self._kinds(requests, choice)):
+            kinds = buckets.kinds(requests, self.config.decoding, choice)
+            for shape in dict.fromkeys(shape for shape, _ in kinds):
                 for call in self._calls("align", shape, choice):
                     self._compiled.compile(self.params, call)
         nothing = NOTHING._replace(alignment=() if alignments else None)
@@ -334,7 +335,8 @@ class Translator:
         if lines is not None:
             given = self.tokenizer, self.config.decoding, choice
             parts = chain.from_iterable(parts_that_fit(_as_sentences(lines), *given))
-            kinds = self._kinds(of_sentences(list(parts), *given), choice)
+            requests = of_sentences(list(parts), *given)
+            kinds = buckets.kinds(requests, self.config.decoding, choice)
         for shape, asks in progress_bar(kinds[::-1], "compile", leave=False):
             calls = self._calls(method, shape, choice, alignments, asks)
             for _ in self._compiled.run(self.params, calls):
@@ -427,9 +429,9 @@ class Translator:
                 f"a translation of one piece may have {shortest}, more than {longest}; lower "
                 "max_length_factor or max_length_extra"
             )
-        if not isinstance(lines_at_once, int) or not 1 <= lines_at_once < 2**31:
+        if not 1 <= lines_at_once < 2**31:
             raise ValueError(
-                f"lines_at_once is {lines_at_once!r}; expected 1 or more, less than 2^31"
+                f"lines_at_once is {lines_at_once}; expected 1 or more, less than 2^31"
             )
         if overlong not in get_args(Overlong):
             raise ValueError(f"overlong is {overlong!r}; expected one of {get_args(Overlong)}")
@@ -560,25 +562,11 @@ class Translator:
         """Puts sentences into batches; yields each with what its call gives."""
         decoding, pad_id = self.config.decoding, self.tokenizer.pad_id
         # What does not fit costs no result. The first kind is compiled before anything runs anyway.
-        for shape, asks in self._kinds(requests, options)[1:]:
+        for shape, asks in buckets.kinds(requests, decoding, options)[1:]:
             batch = buckets.empty(shape, asks, pad_id, queue)
             self._compiled.compile(self.params, make_call(batch))
         batches, called = tee(buckets.batches(requests, decoding, options, pad_id, queue=queue))
         return zip(batches, self._compiled.run(self.params, map(make_call, called)), strict=True)
-
-    def _kinds(
-        self, requests: Sequence[Request], options: SearchOptions
-    ) -> list[tuple[tuple[int, int], int]]:
-        """Lists the shapes that sentences need, each with the `buckets.kind` of what they ask."""
-        decoding = self.config.decoding
-        needed = {
-            (buckets.bucket(request, decoding, options), buckets.kind(request))
-            for request in requests
-            if not buckets.is_blank(request)
-        }
-        shapes = buckets.shapes(decoding, options)
-        kinds = ((shape, asks) for shape in shapes for asks in range(3))
-        return [(shape, asks) for shape, asks in kinds if (shape[1], asks) in needed]
 
     def _listed(self, found: Hypotheses, row: int, n_best: int) -> list[Translation]:
         """Lists the hypotheses of a sentence; what was not found leaves a place empty."""
