@@ -421,10 +421,11 @@ def _bar(
 
     Nothing is renormalised for what is barred: the scores stay those of the model.
     """
-    # In their place, and looked at before, so that nothing needs them as they were: another array
-    # of this size would take longer than the top k.
+    # Looked at before, so that nothing else needs them as they were. Not `at[...].set`, for which
+    # XLA on CPU copies all of them, twice.
     never = logits[..., [pad_id, bos_id]]
-    logits = logits.at[..., pad_id].set(NEVER).at[..., bos_id].set(NEVER)
+    ids = jnp.arange(logits.shape[-1])
+    logits = jnp.where((ids == pad_id) | (ids == bos_id), NEVER, logits)
     total = jnp.logaddexp(jax.nn.logsumexp(logits, axis=-1), jax.nn.logsumexp(never, axis=-1))
     for rule in rules:
         logits = rule(logits, progress)
