@@ -55,7 +55,7 @@ LONGEST = 64
 CACHE = 32 << 20
 """Bytes of weights that stay near the cores from step to step."""
 
-NUM_ROWS = {1: 128, 4: 32}
+NUM_ROWS = {1: 128, 4: 64}
 """Sentences that a program of nmt decodes at once, by beam size, at most. CTranslate2 takes up to
 64, which is as fast for it as 128, and computes each batch with all threads: in float32 a batch for
 each thread was at most 1.06 times as fast."""

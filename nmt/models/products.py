@@ -11,7 +11,7 @@ from nmt.models.quantization import quantize
 Weights = tuple[Num[Array, "_ _"], Float[Array, " _"] | None]
 """A matrix [F, D], and the scales of its rows where it is one of integers."""
 
-FEW_ROWS = 128
+FEW_ROWS = 64
 """Products of up to so many rows are laid out, on CPU, so that the weight is the left factor."""
 
 
