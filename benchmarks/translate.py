@@ -37,6 +37,7 @@ from train_step import machine
 
 import nmt
 from nmt import parallel
+from nmt.checkpoint import read_tokenizer
 from nmt.config import RecurrentConfig, TransformerConfig
 from nmt.decoding import decoder
 from nmt.decoding.compiled import Call, Compiled
@@ -128,10 +129,10 @@ def main(options: Options) -> None:
         names = [f"{who} {p}" for p in options.precisions for who in ("nmt", "CTranslate2")]
         cases = [case for case in CASES if case.model in options.models]
         if options.workdir:
-            cases += [Case("own", options.num_lines, k) for k in (4, 1)] + [Case("own", 1, 4)]
+            cases += [Case("own", n, k) for n in (options.num_lines, 1) for k in (4, 1)]
         answers: dict[Case, dict[str, list[Answer]]] = {}
         limits: dict[Case, list[Hardware]] = {}
-        for model, of_model in groupby(cases, lambda case: case.model):
+        for model, of_model in groupby(dict.fromkeys(cases), lambda case: case.model):
             able = [name for name in names if name.startswith("nmt") or model in known]
             contenders = {name: start(name, options, folder) for name in able}
             for case in of_model:
@@ -321,7 +322,7 @@ def ct2_decoder(
             str(folder / name), compute_type=precision, inter_threads=1, intra_threads=2
         )
 
-    encode = options.workdir and nmt.load(options.workdir).tokenizer.source.encode
+    encode = options.workdir and read_tokenizer(options.workdir).source.encode
 
     def decode(case: Case) -> list[Any]:
         if case.model == "own":

@@ -421,8 +421,8 @@ def _bar(
 
     Nothing is renormalised for what is barred: the scores stay those of the model.
     """
-    # Looked at before, so that nothing else needs them as they were. Not `at[...].set`, for which
-    # XLA on CPU copies all of them, twice.
+    # All that passes over them reads what is barred, and what the sum misses is added: transposed
+    # or scaled, they are made once. Not `at[...].set`, for which XLA on CPU copies them twice.
     never = logits[..., [pad_id, bos_id]]
     ids = jnp.arange(logits.shape[-1])
     logits = jnp.where((ids == pad_id) | (ids == bos_id), NEVER, logits)

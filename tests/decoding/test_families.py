@@ -48,10 +48,10 @@ def vocabulary() -> Tokenizer:
 
 @cache
 def make(config: ModelConfig) -> nmt.Translator:
-    """Of parameters so far from zero that no two pieces are equally likely.
+    """Of twice the initial parameters: so far from zero no two pieces are equally likely.
 
-    Three times as far as at first, Luong's model takes rounding up from step to step: after sixty,
-    its own teacher forcing differs by 6e-4 between two amounts of padding.
+    At three times these, Luong's model amplifies rounding from step to step: after sixty, its own
+    teacher forcing differed by 6e-4 between two amounts of padding.
     """
     model = build(config, vocabulary().vocab_sizes, vocabulary().shared)
     params = jax.tree.map(lambda x: 2 * x, jax.jit(partial(init_params, model))(jax.random.key(0)))
