@@ -50,7 +50,7 @@ def vocabulary() -> Tokenizer:
 def make(config: ModelConfig) -> nmt.Translator:
     """Of twice the initial parameters: so far from zero no two pieces are equally likely.
 
-    At three times these, Luong's model amplifies rounding from step to step: after sixty, its own
+    At three times them, Luong's model amplifies rounding from step to step: after sixty, its own
     teacher forcing differed by 6e-4 between two amounts of padding.
     """
     model = build(config, vocabulary().vocab_sizes, vocabulary().shared)
