@@ -6,9 +6,9 @@ axis, replicated; batches have one, of the devices of this host.
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -171,10 +171,12 @@ def memory_available() -> int | None:
         return int(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
     if device.platform != "cpu":
         return None
-    left = [psutil.virtual_memory().available]
+    machine = psutil.virtual_memory()
+    left = [machine.available]
     for group in _control_groups("memory"):
         for most, taken in ("max", "current"), ("limit_in_bytes", "usage_in_bytes"):
-            if (limit := _read(group / f"memory.{most}")).isdigit():
+            limit = _read(group / f"memory.{most}")
+            if limit.isdigit() and int(limit) < machine.total:  # version 1 has 2^63 for no limit
                 used = int(_read(group / f"memory.{taken}") or 0)
                 told = dict(line.split() for line in _read(group / "memory.stat").splitlines())
                 # Copies of files make way for what needs room. Version 1 counts those of groups in
@@ -185,14 +187,17 @@ def memory_available() -> int | None:
     return max(0, min(left))
 
 
-def _control_groups(kind: str) -> Iterator[Path]:
-    """Yields the folder of this process's control group, and of those that it is in."""
+@cache  # as it is asked before each translation, and a process stays where it is
+def _control_groups(kind: str) -> tuple[Path, ...]:
+    """Lists the folder of this process's control group, and of those that it is in."""
+    groups: list[Path] = []
     for line in _read(Path("/proc/self/cgroup")).splitlines():
         _, kinds, path = line.split(":", 2)
         if kind in (kinds or kind).split(","):  # version 2 has one hierarchy for all
             root = Path("/sys/fs/cgroup", kind if kinds else "")
             group = root / path.strip("/")
-            yield from (x for x in (group, *group.parents) if x.is_relative_to(root))
+            groups += (x for x in (group, *group.parents) if x.is_relative_to(root))
+    return tuple(groups)
 
 
 def _read(path: Path) -> str:

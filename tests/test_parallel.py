@@ -46,7 +46,7 @@ def test_a_cache_folder_that_cannot_be_made_is_done_without(tmp_path, monkeypatc
 
 
 @pytest.fixture
-def system(tmp_path, monkeypatch) -> Callable[[dict[str, str]], None]:
+def system(tmp_path, monkeypatch) -> Iterator[Callable[[dict[str, str]], None]]:
     """Makes files of the system's."""
 
     def make(files: dict[str, str]) -> None:
@@ -56,7 +56,9 @@ def system(tmp_path, monkeypatch) -> Callable[[dict[str, str]], None]:
             path.write_text(text)
 
     monkeypatch.setattr(parallel, "Path", lambda *names: tmp_path / Path(*names).relative_to("/"))
-    return make
+    parallel._control_groups.cache_clear()
+    yield make
+    parallel._control_groups.cache_clear()
 
 
 V1, V2 = "7:pids:/\n4:memory:/jobs/5\n3:cpu,cpuacct:/jobs\n0::/\n", "0::/jobs/5\n"
@@ -102,6 +104,14 @@ STAT = "anon 5\nactive_file 30\ninactive_file 20\nshmem 7\n"
         ({"/proc/self/cgroup": V2, "/sys/fs/cgroup/memory.max": "max\n"}, 1000),
         ({"/proc/self/cgroup": V2, "/sys/fs/cgroup/memory.max": "900\n"}, 900),
         (
+            {  # more than the machine has
+                "/proc/self/cgroup": V1,
+                "/sys/fs/cgroup/memory/memory.limit_in_bytes": f"{2**63 - 4096}\n",
+                "/sys/fs/cgroup/memory/memory.usage_in_bytes": "1500\n",
+            },
+            1000,
+        ),
+        (
             {
                 "/proc/self/cgroup": V2,
                 "/sys/fs/cgroup/memory.max": "900\n",
@@ -134,6 +144,6 @@ STAT = "anon 5\nactive_file 30\ninactive_file 20\nshmem 7\n"
 def test_memory_is_that_of_the_machine_or_of_what_its_control_groups_may_still_take(
     files, expected, system, monkeypatch
 ):
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1000))
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1000, total=2000))
     system(files)
     assert parallel.memory_available() == expected
