@@ -147,6 +147,7 @@ def configurations(options: Options, languages: Sides, text: Path) -> dict[str, 
                 eval_every_steps=options.num_steps // 3,
                 save_every_steps=options.num_steps // 10,
             ),
+            decoding=replace(config.decoding, max_source_length=MAX_PIECES),
         )
     return configs
 

@@ -3,6 +3,7 @@
 from nmt.config import (
     Config,
     DataConfig,
+    DecodingConfig,
     OptimizerConfig,
     TokenizerConfig,
     TrainingConfig,
@@ -35,4 +36,5 @@ config = Config(
         eval_every_steps=850,
         save_every_steps=425,
     ),
+    decoding=DecodingConfig(max_source_length=64),
 )

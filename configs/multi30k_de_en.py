@@ -7,6 +7,7 @@ folder of {train,dev,test}.{de,en} with --data.path.
 from nmt.config import (
     Config,
     DataConfig,
+    DecodingConfig,
     OptimizerConfig,
     TokenizerConfig,
     TrainingConfig,
@@ -33,4 +34,5 @@ config = Config(
         eval_every_steps=750,
         save_every_steps=250,
     ),
+    decoding=DecodingConfig(max_source_length=64),
 )

@@ -7,6 +7,7 @@ the folder of {train,dev,test}.{en,pt} with --data.path.
 from nmt.config import (
     Config,
     DataConfig,
+    DecodingConfig,
     OptimizerConfig,
     TokenizerConfig,
     TrainingConfig,
@@ -30,4 +31,5 @@ config = Config(
     training=TrainingConfig(
         num_steps=2000, batch_tokens=2048, eval_every_steps=250, save_every_steps=250
     ),
+    decoding=DecodingConfig(max_source_length=64),
 )

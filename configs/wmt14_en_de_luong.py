@@ -10,6 +10,7 @@ differences in `attention` and `window`, but for the score "location"; input is 
 from nmt.config import (
     Config,
     DataConfig,
+    DecodingConfig,
     OptimizerConfig,
     RecurrentConfig,
     TokenizerConfig,
@@ -44,4 +45,5 @@ config = Config(
         eval_every_steps=10_000,
         save_every_steps=1000,
     ),
+    decoding=DecodingConfig(max_source_length=64),
 )

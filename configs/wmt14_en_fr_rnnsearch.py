@@ -10,6 +10,7 @@ much shorter than the paper's, a sum over each sentence.
 from nmt.config import (
     Config,
     DataConfig,
+    DecodingConfig,
     OptimizerConfig,
     RecurrentConfig,
     TokenizerConfig,
@@ -43,4 +44,5 @@ config = Config(
         eval_every_steps=10_000,
         save_every_steps=1000,
     ),
+    decoding=DecodingConfig(max_source_length=64),
 )

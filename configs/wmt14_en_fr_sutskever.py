@@ -10,7 +10,7 @@ source is read first, with it.
 from dataclasses import replace
 from pathlib import Path
 
-from nmt.config import DecodingConfig, OptimizerConfig, RecurrentConfig, load_config
+from nmt.config import OptimizerConfig, RecurrentConfig, load_config
 
 base = load_config(Path(__file__).with_name("wmt14_en_fr_rnnsearch.py"))
 config = replace(
@@ -25,5 +25,5 @@ config = replace(
     ),
     optimizer=OptimizerConfig(learning_rate=1e-3, clip_norm=5.0),
     training=replace(base.training, num_steps=450_000, batch_tokens=128 * 50),  # 90 million pairs
-    decoding=DecodingConfig(beam_size=12, length_penalty=0.0),
+    decoding=replace(base.decoding, beam_size=12, length_penalty=0.0),
 )

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
-from itertools import islice
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -42,7 +42,7 @@ def translate(
     workdir: tuple[Path, ...],
     input: Path | None = None,
     output: Path | None = None,
-    checkpoint: Which = "best",
+    checkpoint: tuple[Which, ...] = ("best",),
     precision: Precision | None = None,
     input_format: Literal["text", "json"] = "text",
     format: Literal["text", "json"] = "text",
@@ -55,24 +55,25 @@ def translate(
     """Translate text, one line for each line.
 
     Args:
-        workdir: Folder of a run, as train.py writes it; of several, which must share a vocabulary,
-            the log-probabilities are averaged.
+        workdir: Folder of a run, as train.py writes it; of several, or of several checkpoints,
+            which must share a vocabulary, the log-probabilities are averaged.
         input: File to translate; None is standard input.
         output: File to write; None is standard output.
-        checkpoint: Which to load: the best by dev BLEU, the latest, or that of a step.
+        checkpoint: Which to load: the best by dev BLEU, the latest, or that of a step; several
+            are of a run each, or all of one.
         precision: Of activations and weights; None is the model's own, as it was trained.
         input_format: A line is text, or a JSON object of "text" and of what is asked of its
             translation: a "prefix", and lists of phrases, of whole words, that are "forbidden" and
             "required": 16 in all, of up to 16 pieces.
         format: A line is the best translation, or a JSON object of all that is known of it.
-        overlong: Splits a line of more than decoding.max_source_length pieces, or whose translation
-            may be too long, at sentence ends and joins the translations of its parts, or translates
-            the first part, or ends with an error.
+        overlong: Splits a line of more than decoding.max_source_length pieces at sentence ends and
+            joins the translations of its parts, or translates the first part, or ends with an
+            error.
         lines_at_once: Lines to read before they are translated: 1 answers each line at once.
         alignments: File to write the word alignments to, a line for each line: 0-0 1-2 aligns the
             first words of both, and the second with the third. JSON holds them too then.
         mbr: Takes, of the samples or the n best, not the likeliest but the one that agrees most
-            with the others, by this measure (minimum Bayes risk).
+            with the others, by this measure (minimum Bayes risk); None takes the likeliest.
         options: How to search.
     """
     translator = load_all(workdir, checkpoint, precision)
@@ -115,7 +116,7 @@ def score(
     workdir: tuple[Path, ...],
     input: Path | None = None,
     output: Path | None = None,
-    checkpoint: Which = "best",
+    checkpoint: tuple[Which, ...] = ("best",),
     precision: Precision | None = None,
     format: Literal["text", "json"] = "text",
     length_penalty: float | None = None,
@@ -123,11 +124,15 @@ def score(
 ) -> None:
     """Score given translations: lines of a source, a tab and a target; blank ones stay blank.
 
+    A pair that is too long ends the job. A target is cut into pieces as in training: of a search
+    that found others for the same text, the score was another.
+
     Args:
         workdir: Folder of a run, or of several that share a vocabulary.
         input: File to score; None is standard input.
         output: File to write; None is standard output.
-        checkpoint: Which to load: the best by dev BLEU, the latest, or that of a step.
+        checkpoint: Which to load: the best by dev BLEU, the latest, or that of a step; several
+            are of a run each, or all of one.
         precision: Of activations and weights; None is the model's own, as it was trained.
         format: A line is the score, or a JSON object with the log-probabilities of the pieces.
         length_penalty: Power of the length normalisation; None is the run's configuration.
@@ -150,18 +155,21 @@ def align(
     workdir: tuple[Path, ...],
     input: Path | None = None,
     output: Path | None = None,
-    checkpoint: Which = "best",
+    checkpoint: tuple[Which, ...] = ("best",),
     precision: Precision | None = None,
     format: Literal["text", "json"] = "text",
     gold: Path | None = None,
 ) -> None:
     """Align the words of given translations: lines of a source, a tab and a target, or blank.
 
+    A pair that is too long ends the job.
+
     Args:
         workdir: Folder of a run, or of several that share a vocabulary: then the first aligns.
         input: File to align, its words between spaces; None is standard input.
         output: File to write; None is standard output.
-        checkpoint: Which to load: the best by dev BLEU, the latest, or that of a step.
+        checkpoint: Which to load: the best by dev BLEU, the latest, or that of a step; several
+            are of a run each, or all of one.
         precision: Of activations and weights; None is the model's own, as it was trained.
         format: A line is 0-0 1-2, which aligns the first words of both, and the second with the
             third; or a JSON object with the list of such pairs.
@@ -208,7 +216,7 @@ def attend(
     """
     from nmt.analysis import figures  # matplotlib: whoever draws nothing need not wait for it
 
-    translator = load_all((workdir,), checkpoint, None)
+    translator = load_all((workdir,), (checkpoint,), None)
     with mistakes():
         looks = attention(translator, sentence, translation, saliency=True)
     output.mkdir(parents=True, exist_ok=True)
@@ -236,7 +244,7 @@ def evaluate(
     output: Path | None = None,
     source: Path | None = None,
     baseline: Path | None = None,
-    checkpoint: Which = "best",
+    checkpoint: tuple[Which, ...] = ("best",),
     precision: Precision | None = None,
     language: str = "",
     figure: Path | None = None,
@@ -254,7 +262,8 @@ def evaluate(
         source: File of sources: BLEU is measured by their length in words too.
         baseline: File of another system's translations: tests whether the two differ, by paired
             bootstrap resampling and by approximate randomisation.
-        checkpoint: Which to load: the best by dev BLEU, the latest, or that of a step.
+        checkpoint: Which to load: the best by dev BLEU, the latest, or that of a step; several
+            are of a run each, or all of one.
         precision: Of activations and weights; None is the model's own, as it was trained.
         language: Of the translations, as a code: zh, ja and ko are cut into words in their own way.
         figure: File for a picture of BLEU by length (.png, .pdf or .svg), for which --source is
@@ -264,7 +273,7 @@ def evaluate(
     """
     if workdir and (hypotheses or source is None):
         raise InputError("give either --hypotheses, or --workdir and --source")
-    if not workdir and (checkpoint, precision, options) != ("best", None, SearchOptions()):
+    if not workdir and (checkpoint, precision, options) != (("best",), None, SearchOptions()):
         raise InputError("--checkpoint, --precision and options are for what --workdir translates")
     if figure and source is None:
         raise InputError("--figure needs --source: BLEU is drawn by the length of the sources")
@@ -365,13 +374,17 @@ def as_table(report: dict[str, Any]) -> str:
 
 
 def load_all(
-    workdirs: Sequence[Path], checkpoint: Which, precision: Precision | None
+    workdirs: Sequence[Path], checkpoints: Sequence[Which], precision: Precision | None
 ) -> Translator:
-    """Loads a run, or an ensemble of several."""
+    """Loads a run, or an ensemble of several, or of several checkpoints."""
     parallel.keep_compiled()
-    if not workdirs:
-        raise InputError("--workdir is empty; expected a run's folder")
-    return ensemble([load(workdir, checkpoint, precision=precision) for workdir in workdirs])
+    counts = len(workdirs), len(checkpoints)
+    if min(counts) == 0 or (1 not in counts and counts[0] != counts[1]):
+        raise InputError(
+            f"--workdir names {counts[0]} and --checkpoint {counts[1]}; expected as many, or one"
+        )
+    members = islice(zip(cycle(workdirs), cycle(checkpoints), strict=False), max(counts))
+    return ensemble([load(*member, precision=precision) for member in members])
 
 
 def declare_shapes(
@@ -410,12 +423,16 @@ def counted(
     total: int | None = None,
 ) -> Iterator[Translation]:
     """Hands on the translations of lines; then says how many, and which are not of a whole line."""
-    number, counts = 0, Counter[str]()
+    number, counts, longest = 0, Counter[str](), translator.config.decoding.max_source_length
     first: dict[str, int] = {}  # line of each
     broken: Exception | None = None
     try:
         for number, translation in enumerate(progress_bar(translations, "translate", total), 1):
-            met = {"overlong": translation.overlong, "unmet": translation.score == -math.inf}
+            met = {
+                "overlong": translation.overlong,
+                "unmet": translation.score == -math.inf,
+                "cut": translation.cut,
+            }
             for name in filter(met.get, met):
                 counts[name] += 1
                 first.setdefault(name, number)
@@ -425,16 +442,20 @@ def counted(
     say_compiled(translator, f"translated {as_lines(number)}")
     if counts["overlong"]:
         done = "split" if overlong == "split" else "cut"
-        longest = translator.config.decoding.max_source_length
         say(
             f"warning: {counts['overlong']} line(s) of more pieces than fit "
-            f"(decoding.max_source_length {longest}), or whose translations may be too long, were "
-            f"{done}, the first of them line {first['overlong']}"
+            f"(decoding.max_source_length {longest}) were {done}, the first of them line "
+            f"{first['overlong']}"
         )
     if counts["unmet"]:
         say(
             f"warning: {counts['unmet']} line(s) were left without a translation, or a part of it: "
             f"none found is as was asked; the first of them is line {first['unmet']}"
+        )
+    if counts["cut"]:
+        say(
+            f"warning: {counts['cut']} translation(s) are as long as they may be, and perhaps cut "
+            f"there; the first of them is line {first['cut']}"
         )
     if broken:
         raise broken
@@ -451,15 +472,18 @@ def by_chunks(
 
     In the place of a pair that is None it gives `blank`.
     """
-    number, bar = 0, progress_bar(pairs, name)
+    number = 0
     broken: Exception | None = None
-    while not broken:
-        chunk, broken = read_until((ValueError, OSError), islice(bar, LINES_AT_ONCE))
-        if not chunk:
-            break
-        found = iter(function([pair for pair in chunk if pair]))
-        yield from (next(found) if pair else blank for pair in chunk)
-        number += len(chunk)
+    with progress_bar(None, name) as bar:
+        while not broken:
+            chunk, broken = read_until((ValueError, OSError), islice(pairs, LINES_AT_ONCE))
+            if not chunk:
+                break
+            found = iter(function([pair for pair in chunk if pair]))
+            for pair in chunk:
+                yield next(found) if pair else blank
+                bar.update()
+            number += len(chunk)
     say_compiled(translator, f"{name}: {as_lines(number)}")
     if broken:
         raise broken
@@ -507,7 +531,10 @@ def as_json(translation: Translation) -> str:
     if translation.alignment is None:
         del fields["alignment"]
     fields["alternatives"] = [
-        {name: getattr(other, name) for name in ("text", "score", "tokens", "token_log_probs")}
+        {
+            name: getattr(other, name)
+            for name in ("text", "score", "tokens", "token_log_probs", "cut")
+        }
         for other in translation.alternatives
     ]
     if translation.score == -math.inf:  # no translation is as was asked; JSON has no infinity

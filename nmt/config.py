@@ -419,8 +419,9 @@ class DecodingConfig(_Group, group="decoding"):
     beam_size: int = 4
     # Power α of the length normalisation ((5 + |Y|) / 6)^α (Wu et al. 2016, equation 14).
     length_penalty: float = 0.6
-    # Pieces of the longest source sentence that is translated whole, end piece counted.
-    max_source_length: int = 256
+    # Pieces of the longest source sentence that is translated whole, end piece counted: a model
+    # translates badly what is longer than what it was trained on.
+    max_source_length: int = 128
     # Positions of all hypotheses at once on each device: one takes its bucket's length and 50. Of
     # more than 8 rows there are the nearest multiple of 8. A search of fewer hypotheses than
     # beam_size has as many rows as with it.
@@ -451,7 +452,8 @@ class SearchOptions(_Group, group="options"):
     min_length: int = 0
     # A translation has at most so many pieces for each of its source ...
     max_length_factor: float = 1.0
-    # ... and so many more, the end counted (Vaswani et al. 2017, section 6.1).
+    # ... and so many more, the end counted (Vaswani et al. 2017, section 6.1); and at most
+    # decoding.max_source_length and 50.
     max_length_extra: int = EXTRA_TARGET_LENGTH
     # Size of the n-grams of pieces that may not occur twice in a translation, but where its prefix
     # repeats them; 0 lets them.
@@ -462,7 +464,8 @@ class SearchOptions(_Group, group="options"):
     temperature: float = 1.0
     # Samples are drawn from this many of the likeliest pieces; None draws from all.
     top_k: int | None = None
-    # Samples are drawn from the likeliest pieces that together have this probability.
+    # Samples are drawn from the likeliest pieces that together have this probability; None draws
+    # from all.
     top_p: float | None = None
     # Of the samples; a sentence's depend on it and the seed alone.
     seed: int = 0

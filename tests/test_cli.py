@@ -6,6 +6,7 @@ import io
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -71,12 +72,18 @@ def in_a_process(
     return Result(process.returncode, process.stdout, process.stderr.decode())
 
 
+MAYBE_CUT = (
+    r"warning: \d+ translation.s. are as long as they may be, and perhaps cut there; the first"
+)
+"""What is said of a model that was trained too little to end its sentences."""
+
+
 def mistakes(result: Result) -> list[str]:
     """What is said beside what is always said."""
     assert b"Traceback" not in result.out
     assert "Traceback" not in result.err
-    usual = ("compiles at most ", "translated ", "score: ", "align: ")
-    return [line for line in result.err.splitlines() if not line.startswith(usual)]
+    usual = "compiles at most |translated |score: |align: |" + MAYBE_CUT
+    return [line for line in result.err.splitlines() if not re.match(usual, line)]
 
 
 # Reading and writing.
@@ -100,9 +107,14 @@ def test_a_line_for_each_line_and_what_was_compiled_is_kept(run, translator, tmp
         assert any((tmp_path / "nmt" / "compiled").iterdir())
     expected = [t.text for t in translator.translate_lines(lines)]
     assert result.out.decode().split("\n")[:-1] == expected
-    shapes, counts = result.err.splitlines()
+    shapes, counts, maybe_cut = result.err.splitlines()
     assert shapes.startswith("compiles at most 3 shapes of search: ")
     assert counts == "translated 6 lines; compiled: 2 search"  # the largest is always one
+    cut = [number for number, t in enumerate(translator.translate_lines(lines), 1) if t.cut]
+    assert maybe_cut == (
+        f"warning: {len(cut)} translation(s) are as long as they may be, and perhaps cut there; "
+        f"the first of them is line {cut[0]}"
+    )
 
 
 def test_files_in_files_out_and_all_that_is_known_as_json(run, translator, tmp_path, command):
@@ -115,8 +127,8 @@ def test_files_in_files_out_and_all_that_is_known_as_json(run, translator, tmp_p
     )
     assert (result.status, result.out) == (0, b"")
     assert mistakes(result) == [
-        "warning: 1 line(s) of more pieces than fit (decoding.max_source_length 64), or whose "
-        "translations may be too long, were split, the first of them line 3"
+        "warning: 1 line(s) of more pieces than fit (decoding.max_source_length 64) were split, "
+        "the first of them line 3"
     ]
     expected = list(translator.translate_lines(lines, beam_size=2, n_best=2, alignments=True))
     found = [json.loads(line) for line in output.read_text().splitlines()]
@@ -301,9 +313,10 @@ def test_a_mistake_writes_over_nothing(run, tmp_path, command):
         (("--input", output), "--input and --output are one file: it would be destroyed"),
         (("--alignments", output), "--alignments and --output are one file: it would be"),
         (("--alignments", tmp_path / "no" / "file"), "no/file: No such file or directory"),
-        (("--max-length-extra", 1000), "a translation of one piece may have 1001, more than 114"),
+        (("--max-length-extra", 0), "options.max_length_extra is 0; expected at least 1"),
         (("--seed", 2**31), f"options.seed is {2**31}; expected 0 or more, less than 2^31"),
         (("--checkpoint", 7), "no checkpoint 7; there are [12]"),
+        (("--checkpoint",), "--workdir names 1 and --checkpoint 0; expected as many, or one"),
     ):
         result = command("translate", "--workdir", run, "--output", output, *arguments)
         assert result.status == 2
@@ -462,7 +475,7 @@ def test_what_is_asked_of_a_translation_is_read_as_json(run, command, translator
     assert f"{kinds}\n" in sampled.err
 
 
-def test_bars_are_on_standard_error_where_somebody_looks(run, command, monkeypatch):
+def test_bars_are_on_standard_error_where_somebody_looks(run, command, monkeypatch, capsys):
     text = "The boy sleeps.\nMaria!\n"
     quiet = command("translate", "--workdir", run, text=text)
     assert "2it" not in quiet.err
@@ -473,6 +486,8 @@ def test_bars_are_on_standard_error_where_somebody_looks(run, command, monkeypat
     pairs = "".join(f"{line}\tO menino dorme.\n" for line in text.splitlines())
     for name in ("score", "align"):
         assert f"{name}: 2it" in command(name, "--workdir", run, text=pairs).err
+    nmt.load(run).warm_up(one_row=True)
+    assert "compile: 100%" in capsys.readouterr().err
 
 
 def test_what_no_translation_can_be_is_said_and_empty(run, tmp_path, command):
@@ -534,7 +549,7 @@ def test_a_line_of_ten_thousand_pieces(how, status, run, translator, command):
     text = f"Maria!\n{line}\nMaria!\n"
     result = command("translate", "--workdir", run, "--overlong", how, text=text)
     assert result.status == status
-    longer = "(decoding.max_source_length 64), or whose translations may be too long,"
+    longer = "(decoding.max_source_length 64)"
     done = {
         "split": f"{longer} were split, the first of them line 2",
         "truncate": f"{longer} were cut, the first of them line 2",
@@ -747,7 +762,17 @@ def test_a_folder_that_is_no_run_is_one_line(how, named, run, tmp_path, command)
     assert named in message
 
 
-def test_several_folders_are_an_ensemble(run, command):
-    result = command("translate", "--workdir", run, run, text="The boy sleeps.\n")
-    assert result.status == 0
+@pytest.mark.parametrize(
+    ("folders", "checkpoints"), [(2, []), (1, ["best", "latest"]), (2, ["best", 12])]
+)
+def test_several_folders_or_checkpoints_are_an_ensemble(folders, checkpoints, run, command,
+                                                        monkeypatch):  # fmt: skip
+    members, make = [], cli.ensemble
+    monkeypatch.setattr(cli, "ensemble", lambda found: make(members.append(len(found)) or found))
+    which = ["--checkpoint", *checkpoints] * bool(checkpoints)
+    arguments = ("translate", "--workdir", *[run] * folders, *which)
+    result = command(*arguments, text="The boy sleeps.\n")
+    assert (result.status, members) == (0, [2])
     assert result.out == command("translate", "--workdir", run, text="The boy sleeps.\n").out
+    (message,) = mistakes(command(*arguments[:2], run, run, run, *("--checkpoint", 12, 12)))
+    assert "--workdir names 3 and --checkpoint 2; expected as many, or one" in message

@@ -144,6 +144,8 @@ STAT = "anon 5\nactive_file 30\ninactive_file 20\nshmem 7\n"
 def test_memory_is_that_of_the_machine_or_of_what_its_control_groups_may_still_take(
     files, expected, system, monkeypatch
 ):
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1000, total=2000))
+    monkeypatch.setattr(
+        psutil, "virtual_memory", lambda: SimpleNamespace(available=1000, total=2000)
+    )
     system(files)
     assert parallel.memory_available() == expected

@@ -65,13 +65,9 @@ def largest(shapes: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def bucket(request: Request, decoding: DecodingConfig, options: SearchOptions) -> int:
-    """Finds the source length of the shape in which a sentence and its translation have room.
-
-    It exceeds `decoding.max_source_length` if there is none.
-    """
+    """Finds the source length of the shape in which a sentence and its translation have room."""
     target = max(request.max_length, len(request.prefix))
-    least = max(len(request.source), target - EXTRA_TARGET_LENGTH, options.bucket)
-    return max(least, _bucket(least, decoding))
+    return _bucket(max(len(request.source), target - EXTRA_TARGET_LENGTH, options.bucket), decoding)
 
 
 def is_blank(request: Request) -> bool:

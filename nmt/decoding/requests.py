@@ -7,10 +7,9 @@ import numpy as np
 
 from nmt.config import EXTRA_TARGET_LENGTH, DecodingConfig, SearchOptions
 from nmt.data.tokenizer import Tokenizer
-from nmt.decoding import buckets
 from nmt.decoding.buckets import MAX_PHRASE_LENGTH, MAX_PHRASES, Request
 from nmt.decoding.phrases import cut, cut_otherwise, normalized
-from nmt.decoding.translation import split_line
+from nmt.decoding.translation import Translation, split_line
 
 
 class Sentence(NamedTuple):
@@ -88,20 +87,25 @@ def stricter(
 
 
 def of_pairs(
-    pairs: Sequence[tuple[str, str]], tokenizer: Tokenizer, decoding: DecodingConfig
+    pairs: Sequence[tuple[str, str | Translation]], tokenizer: Tokenizer, decoding: DecodingConfig
 ) -> list[Request]:
-    """Encodes pairs, of which the whole target is prescribed.
+    """Encodes pairs, of which the whole target is prescribed: text, or pieces that were found.
 
     Raises:
       ValueError: one has more pieces than fit.
     """
     for number, pair in enumerate(pairs):
-        if not isinstance(pair, tuple | list) or [type(side) for side in pair] != [str, str]:
+        types = [*map(type, pair)] if isinstance(pair, tuple | list) else []
+        if types not in ([str, str], [str, Translation]):
             raise ValueError(f"pair {number} is {pair!r}; expected a source and a target")
-    sources, targets = zip(*pairs, strict=True) if pairs else ((), ())
-    encoded = tokenizer.encode_source(sources), tokenizer.encode_target(targets)
+    sources = tokenizer.encode_source([source for source, _ in pairs])
+    texts = iter(tokenizer.encode_target([x for _, x in pairs if isinstance(x, str)]))
+    targets = [
+        next(texts) if isinstance(x, str) else [*tokenizer.ids(x.tokens), tokenizer.eos_id]
+        for _, x in pairs
+    ]
     requests = []
-    for number, (source, target) in enumerate(zip(*encoded, strict=True)):
+    for number, (source, target) in enumerate(zip(sources, targets, strict=True)):
         try:
             requests.append(_of_pair(source, target, decoding))
         except ValueError as error:
@@ -119,22 +123,17 @@ def parts_that_fit(
     lines: Sequence[Sentence],
     tokenizer: Tokenizer,
     decoding: DecodingConfig,
-    options: SearchOptions,
 ) -> list[list[Sentence]]:
     """Splits lines that are too long.
 
     Prefix and required phrases are asked of the first part, what is forbidden of each.
     """
 
-    def fit(ids: list[int]) -> bool:
-        request = Request(ids, max_length=max_length(ids, options))
-        return buckets.bucket(request, decoding, options) <= decoding.max_source_length
-
     def fits(text: str) -> bool:
-        return fit(tokenizer.encode_source([text])[0])
+        return len(tokenizer.encode_source([text])[0]) <= decoding.max_source_length
 
     def parts(line: Sentence, ids: list[int]) -> list[Sentence]:
-        if fit(ids):
+        if len(ids) <= decoding.max_source_length:
             return [line]
         first, *others = split_line(line.text, fits)
         return [line._replace(text=first)] + [
@@ -145,10 +144,11 @@ def parts_that_fit(
     return [parts(line, ids) for line, ids in zip(lines, encoded, strict=True)]
 
 
-def max_length(ids: list[int], options: SearchOptions) -> int:
+def _max_length(ids: list[int], decoding: DecodingConfig, options: SearchOptions) -> int:
     """Computes the most pieces of a translation, in float32 as the compiled search does."""
     share = np.float32(options.max_length_factor) * np.float32(len(ids))
-    return int(share) + options.max_length_extra
+    room = decoding.max_source_length + EXTRA_TARGET_LENGTH  # of the largest shape
+    return min(int(share) + options.max_length_extra, room)
 
 
 def _of_sentence(
@@ -171,11 +171,11 @@ def _of_sentence(
         tokenizer.encode_target([sentence.prefix])[0][:-1] if sentence.prefix else (),
         tuple(cut(phrase, tokenizer) for phrase in sentence.forbidden),
         tuple(cut(phrase, tokenizer) for phrase in sentence.required),
-        max_length(ids, options),
+        _max_length(ids, decoding, options),
     )
     if () in request.forbidden + request.required:
         raise ValueError("a phrase is blank; expected words")
-    _expect_room(request, decoding, options)
+    _expect_room(request, decoding)
     return request
 
 
@@ -196,7 +196,7 @@ def _of_pair(source: list[int], target: list[int], decoding: DecodingConfig) -> 
     return Request(source, prefix=target)
 
 
-def _expect_room(request: Request, decoding: DecodingConfig, options: SearchOptions) -> None:
+def _expect_room(request: Request, decoding: DecodingConfig) -> None:
     """Refuses what no shape holds, and what no translation can hold."""
     longest = decoding.max_source_length
     if len(request.source) > longest:
@@ -209,12 +209,6 @@ def _expect_room(request: Request, decoding: DecodingConfig, options: SearchOpti
         raise ValueError(
             f"its translation must have {asked} pieces and an end; expected at most "
             f"{request.max_length}"
-        )
-    if buckets.bucket(request, decoding, options) > longest:
-        raise ValueError(
-            f"its translation may have {request.max_length} pieces, more than "
-            f"decoding.max_source_length {longest} and {EXTRA_TARGET_LENGTH}; lower "
-            "max_length_factor or max_length_extra"
         )
     phrases = request.forbidden + request.required
     if len(phrases) > MAX_PHRASES or any(len(p) > MAX_PHRASE_LENGTH for p in phrases):

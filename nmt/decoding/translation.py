@@ -1,8 +1,9 @@
 """What a translation is, and how a line that is too long becomes several and one again."""
 
+import heapq
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ class Translation(NamedTuple):
     alignment: tuple[Link, ...] | None = None  # words of source and text, counted from 0
     attention: PieceAttention | None = None  # cross-attention of all layers and heads
     overlong: bool = False  # its line was longer than fits, and split or cut
+    cut: bool = False  # it has as many pieces as it may have: its end was perhaps not chosen
 
 
 NOTHING = Translation("", 0.0, (), ())
@@ -29,11 +31,31 @@ UNMET = NOTHING._replace(score=-math.inf)
 """What a sentence becomes of which no translation was found that is as was asked."""
 
 
-def joined(parts: Sequence[str], translations: Sequence[Translation]) -> Translation:
-    """Joins the translations of a line's parts: texts by spaces, and the sum of the scores."""
+def joined(
+    parts: Sequence[str], translations: Sequence[Translation], *, sampled: bool = False
+) -> Translation:
+    """Joins the translations of a line's parts: texts by spaces, and the sum of the scores.
+
+    Args:
+      parts: sources.
+      translations: of each; they have alternatives where the line is to have them.
+      sampled: whether these are samples, of which the k-th are joined; else the line has as many
+        of the best ways to choose one of each part.
+    """
     if len(parts) == 1:
         return translations[0]
-    alternatives = zip(*(part.alternatives for part in translations), strict=False)
+    listed = [(part, *part.alternatives) for part in translations]
+    ways: Iterable[tuple[Translation, ...]] = zip(*listed, strict=False)
+    if not sampled:
+        ways, number = [()], max(map(len, listed))
+        for own in listed:
+            longer = [(*way, part) for way in ways for part in own]
+            ways = heapq.nlargest(number, longer, key=lambda way: sum(part.score for part in way))
+    best, *others = (_joined(parts, way) for way in ways)
+    return best._replace(alternatives=tuple(others))
+
+
+def _joined(parts: Sequence[str], translations: Sequence[Translation]) -> Translation:
     found: list[Link] | None = None
     if all(part.alignment is not None for part in translations):
         found, before, words = [], "", 0
@@ -43,12 +65,12 @@ def joined(parts: Sequence[str], translations: Sequence[Translation]) -> Transla
             found += [(first + s, words + t) for s, t in translation.alignment or ()]
             before, words = before + part, words + len(whitespace_words(translation.text))
     return Translation(
-        " ".join(part.text for part in translations),
+        " ".join(part.text for part in translations if part.text),
         sum(part.score for part in translations),
         tuple(chain.from_iterable(part.tokens for part in translations)),
         tuple(chain.from_iterable(part.token_log_probs for part in translations)),
-        tuple(joined(parts, others) for others in alternatives),
-        None if found is None else tuple(found),
+        alignment=None if found is None else tuple(found),
+        cut=any(part.cut for part in translations),
     )
 
 

@@ -6,6 +6,7 @@ from functools import partial
 from itertools import chain, islice, tee
 from typing import Any, Literal, Unpack, get_args
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike, Float, Int
@@ -23,7 +24,6 @@ from nmt.decoding.requests import (
     Sentence,
     check_pair,
     each_of_sentences,
-    max_length,
     of_pairs,
     of_sentences,
     parts_that_fit,
@@ -101,7 +101,8 @@ class Translator:
           sentences: text, and what is asked of its translation; an empty one has an empty one.
           alignments: aligns the words of the best translation, by one teacher-forced pass.
           attention: keeps the cross-attention of the best translation, of all layers and heads.
-          **options: fields of `nmt.config.SearchOptions`, which explains them.
+          **options: fields of `nmt.config.SearchOptions`, where each is explained, as it is by
+            `nmt translate --help`.
 
         Returns:
           A translation each. Where prefix and phrases leave none, its score is -inf.
@@ -172,7 +173,8 @@ class Translator:
             for batch, found in self._run(self._search_call(choice), asked, choice, QUEUE):
                 for row, place in batch.rows:
                     number = numbers[place]
-                    listed = self._listed(found, row, choice.samples or choice.n_best)
+                    most = asked[place].max_length
+                    listed = self._listed(found, row, choice.samples or choice.n_best, most)
                     tokens = [translation.tokens for translation in listed]
                     forbidden = sentences[number].forbidden
                     again = stricter(asked[place], forbidden, tokens, self.tokenizer)
@@ -194,7 +196,7 @@ class Translator:
 
     def score(
         self,
-        pairs: Iterable[tuple[str, str]],
+        pairs: Iterable[tuple[str, str | Translation]],
         *,
         length_penalty: float | None = None,
         length_offset: float = 5.0,
@@ -204,13 +206,15 @@ class Translator:
         Blank ones too, which `translate` does not search for: their end has a log-probability.
 
         Args:
-          pairs: source and target sentences.
+          pairs: source and target sentences. A target is text, which is cut into pieces as in
+            training; or a `Translation`, whose pieces are scored as they are: a search may find
+            others for the same text.
           length_penalty: α of the length normalisation; None is the configuration's.
           length_offset: c of the length normalisation.
 
         Raises:
           ValueError: a source has more pieces than `config.decoding.max_source_length`, or a
-            target more than `EXTRA_TARGET_LENGTH` above that.
+            target more than 50 above that.
         """
         options = SearchOptions(length_penalty=length_penalty, length_offset=length_offset)
         _, values = self._values(options)
@@ -228,13 +232,13 @@ class Translator:
 
     def align(
         self,
-        pairs: Iterable[tuple[str, str]],
+        pairs: Iterable[tuple[str, str | Translation]],
         words: Callable[[str], list[Span]] = whitespace_words,
     ) -> list[tuple[Link, ...]]:
         """Aligns the words of given pairs.
 
         Args:
-          pairs: source and target sentences.
+          pairs: as `score` takes them.
           words: finds the words of a sentence.
 
         Raises:
@@ -247,7 +251,7 @@ class Translator:
 
     def attentions(
         self,
-        pairs: Iterable[tuple[str, str]],
+        pairs: Iterable[tuple[str, str | Translation]],
         words: Callable[[str], list[Span]] = whitespace_words,
         *,
         by: Literal["attention", "saliency"] = "attention",
@@ -255,7 +259,7 @@ class Translator:
         """Returns where the pieces of given translations look.
 
         Args:
-          pairs: source and target sentences.
+          pairs: as `score` takes them.
           words: finds the words of a sentence.
           by: cross-attention of all layers and heads, or, of any model, one map of what each choice
             depends on; see `nmt.decoding.decoder.saliency`.
@@ -276,7 +280,7 @@ class Translator:
 
     def _attentions(
         self,
-        pairs: Iterable[tuple[str, str]],
+        pairs: Iterable[tuple[str, str | Translation]],
         words: Callable[[str], list[Span]],
         by: str = "attention",
     ) -> Iterator[tuple[int, PieceAttention]]:
@@ -289,9 +293,12 @@ class Translator:
         pairs = list(pairs)
         requests = of_pairs(pairs, self.tokenizer, self.config.decoding)
         for number, weights in self._weights(functions[by], requests, SearchOptions()):
-            source, target = pairs[number][0], clean(pairs[number][1])
-            starts = self.tokenizer.target_starts(target)
-            yield number, self._piece_attention(weights, source, (target, starts), words)
+            source, given = pairs[number]
+            if isinstance(given, Translation):
+                target = self.tokenizer.decoded_starts(self.tokenizer.ids(given.tokens))
+            else:
+                target = clean(given), self.tokenizer.target_starts(clean(given))
+            yield number, self._piece_attention(weights, source, target, words)
 
     def _weights(
         self, function: Function, requests: Sequence[Request], options: SearchOptions
@@ -334,7 +341,7 @@ class Translator:
         kinds = [(shape, 0) for shape in buckets.shapes(self.config.decoding, choice)]
         if lines is not None:
             given = self.tokenizer, self.config.decoding, choice
-            parts = chain.from_iterable(parts_that_fit(_as_sentences(lines), *given))
+            parts = chain.from_iterable(parts_that_fit(_as_sentences(lines), *given[:2]))
             requests = of_sentences(list(parts), *given)
             kinds = buckets.kinds(requests, self.config.decoding, choice)
         for shape, asks in progress_bar(kinds[::-1], "compile", leave=False):
@@ -402,12 +409,11 @@ class Translator:
 
         Args:
           lines: an iterable of any length.
-          overlong: what becomes of a line of more pieces than `config.decoding.max_source_length`,
-            or whose translation may have more than such a one's. It is split at the sentence end,
-            else the space, nearest to its middle, as often as needed, and its parts' translations
-            are joined ("split"); or only the first such part is translated; or a ValueError ends
-            the job behind the lines before. A prefix and required phrases are asked of the first
-            part, what is forbidden of each.
+          overlong: what becomes of a line of more pieces than `config.decoding.max_source_length`.
+            It is split at the sentence end, else the space, nearest to its middle, as often as
+            needed, and its parts' translations are joined ("split"); or only the first such part is
+            translated ("truncate"); or a ValueError ends the job behind the lines before ("error").
+            A prefix and required phrases are asked of the first part, what is forbidden of each.
           lines_at_once: how many are read before they are translated: the more, the fewer rows of
             a batch are empty.
           alignments: as in `translate`.
@@ -422,13 +428,6 @@ class Translator:
         choice = self._choice(options)  # now, not when the first line is asked for
         if alignments or attention:
             self._expect_attention()
-        shortest = max_length([0], choice)
-        longest = self.config.decoding.max_source_length + EXTRA_TARGET_LENGTH
-        if shortest > longest:
-            raise ValueError(
-                f"a translation of one piece may have {shortest}, more than {longest}; lower "
-                "max_length_factor or max_length_extra"
-            )
         if not 1 <= lines_at_once < 2**31:
             raise ValueError(
                 f"lines_at_once is {lines_at_once}; expected 1 or more, less than 2^31"
@@ -459,7 +458,7 @@ class Translator:
                 break
             read, wrong = read_until(ValueError, map(_as_sentence, chunk))
             whole = [[line] for line in read]
-            split = whole if overlong == "error" else parts_that_fit(read, *given)
+            split = whole if overlong == "error" else parts_that_fit(read, *given[:2])
             taken = [own[:1] if overlong == "truncate" else own for own in split]
             found = each_of_sentences(list(chain.from_iterable(taken)), *given)
             requests, refused = read_until(
@@ -469,9 +468,8 @@ class Translator:
             sentences = list(chain.from_iterable(kept))
             translations = iter(translate(sentences, list(chain.from_iterable(requests))))
             for own, parts in zip(kept, split, strict=False):
-                translation = joined(
-                    [part.text for part in own], list(islice(translations, len(own)))
-                )
+                texts, found_of_parts = [x.text for x in own], list(islice(translations, len(own)))
+                translation = joined(texts, found_of_parts, sampled=choice.samples > 0)
                 yield translation._replace(overlong=len(parts) > 1)
             number += len(kept)
             if why := refused or wrong:
@@ -494,15 +492,15 @@ class Translator:
         it returns: `jax.export` serialises no other). See `nmt.decoding.decoder.search`.
         """
         beam_size, own = self._values(SearchOptions())
-        return decoder.search(
-            self.model,
-            self._ids,
-            params,
-            jnp.asarray(source),  # NumPy's cannot be indexed by what is traced
-            phrases,
-            values or own,
-            num_hypotheses=beam_size if num_hypotheses is None else num_hypotheses,
-        )
+        number = beam_size if num_hypotheses is None else num_hypotheses
+        most = self.tokenizer.vocab_sizes[1]
+        if not 1 <= number <= most:
+            raise ValueError(
+                f"num_hypotheses is {number}; expected 1 to the {most} pieces there are"
+            )
+        phrases = jax.tree.map(jnp.asarray, phrases)  # NumPy's cannot be indexed by what is traced
+        given = jnp.asarray(source), phrases, values or own
+        return decoder.search(self.model, self._ids, params, *given, num_hypotheses=number)
 
     def shapes(self, **options: Unpack[SearchKeywords]) -> list[tuple[int, int]]:
         """The (rows, source length) of every bucket: all shapes that translating may compile.
@@ -539,7 +537,7 @@ class Translator:
             float(options.length_offset),
             options.n_best,
             float(options.max_length_factor),
-            options.max_length_extra,
+            min(options.max_length_extra, decoding.max_source_length + EXTRA_TARGET_LENGTH),
             options.min_length or None,
             options.no_repeat_ngram or None,
         )
@@ -566,9 +564,16 @@ class Translator:
             batch = buckets.empty(shape, asks, pad_id, queue)
             self._compiled.compile(self.params, make_call(batch))
         batches, called = tee(buckets.batches(requests, decoding, options, pad_id, queue=queue))
-        return zip(batches, self._compiled.run(self.params, map(make_call, called)), strict=True)
+        found = self._compiled.run(self.params, map(make_call, called))
+        total = sum(not buckets.is_blank(request) for request in requests)
+        with progress_bar(None, "sentences", total, leave=False, delay=1) as bar:
+            for batch, of_batch in zip(batches, found, strict=True):
+                yield batch, of_batch
+                bar.update(len(batch.rows))
 
-    def _listed(self, found: Hypotheses, row: int, n_best: int) -> list[Translation]:
+    def _listed(
+        self, found: Hypotheses, row: int, n_best: int, max_length: int
+    ) -> list[Translation]:
         """Lists the hypotheses of a sentence; what was not found leaves a place empty."""
         translations = []
         for k in range(n_best):
@@ -576,7 +581,8 @@ class Translator:
                 ids = found.tokens[row, k, : length - 1].tolist()
                 log_probs = found.log_probs[row, k, :length].tolist()
                 score = float(found.scores[row, k])
-                translations.append(self._translation(ids, log_probs, score))
+                translation = self._translation(ids, log_probs, score)
+                translations.append(translation._replace(cut=length == max_length))
         return translations or [UNMET]
 
     def _translation(self, ids: list[int], log_probs: Sequence[float], score: float) -> Translation:

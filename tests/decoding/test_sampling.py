@@ -16,7 +16,7 @@ from random_models import (
     random_tables,
 )
 
-from nmt.decoding.sampling import inverse_cumulative, sampler, truncated
+from nmt.decoding.sampling import inverse_cumulative, sampler, sentence_keys, truncated
 from nmt.decoding.search import Progress, greedy_search
 
 
@@ -137,6 +137,20 @@ def test_same_keys_draw_the_same_and_others_others():
     first, again, other = (sample(tables, seed).tokens for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any(-1).mean() > 0.5
+
+
+def test_keys_are_of_the_sentence_and_the_seed_alone():
+    def keys(seed: int, *sentences: list[int]) -> list[list[int]]:
+        width = max(map(len, sentences)) + seed  # that of the shape says nothing
+        ids = [sentence + [-1] * (width - len(sentence)) for sentence in sentences]
+        made = jax.random.key_data(sentence_keys(seed, jnp.array(ids), 2))
+        return made.reshape(len(sentences), -1).tolist()
+
+    one, two = keys(0, [5, 3], [3, 5])
+    assert (
+        len({*map(tuple, (one, two, *keys(0, [5], [5, 3, 3], [5, 3, 0]), *keys(1, [5, 3])))}) == 6
+    )
+    assert keys(0, [7, 7, 7, 7], [3, 5], [5, 3])[1:] == [two, one]
 
 
 def test_sharpest_sampling_is_greedy():

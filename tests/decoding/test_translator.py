@@ -168,6 +168,76 @@ def test_given_translations_are_scored_as_teacher_forcing_scores_them():
     assert scored == [found for (found,) in again]
 
 
+def test_pieces_of_a_translation_are_scored_and_aligned_as_they_are():
+    own = translator()
+    found = own.translate(SENTENCES, n_best=3, alignments=True)
+    pairs = [
+        (sentence, translation)
+        for sentence, best in zip(SENTENCES, found, strict=True)
+        for translation in (best, *best.alternatives)
+        if translation.token_log_probs
+    ]
+    for (_, translation), scored in zip(pairs, own.score(pairs), strict=True):
+        assert scored.tokens == translation.tokens
+        assert scored.score == pytest.approx(translation.score, abs=1e-4)
+    best = [(s, t) for s, t in zip(SENTENCES, found, strict=True) if t.token_log_probs]
+    assert own.align(best) == [t.alignment for _, t in best]
+    # As no text is cut.
+    letters = NOTHING._replace(tokens=tuple("\u2581Maria\u2581dorme"))
+    assert pieces("Maria dorme") != letters.tokens
+    (scored,) = own.score([(SENTENCES[0], letters)])
+    assert (scored.text, scored.tokens) == ("Maria dorme", letters.tokens)
+    np.testing.assert_allclose(
+        scored.token_log_probs, force(SENTENCES[0], letters.tokens), atol=1e-4
+    )
+    (links,) = own.align([(SENTENCES[0], letters)])
+    assert {target for _, target in links} == {0, 1}
+
+
+def test_the_n_best_are_the_best_that_can_be_reached():
+    own = translator()
+    lines = [pair.source for pair in grammar.generate((0, 0, 60)).test]
+    lines = [x for x in lines if len(own.tokenizer.encode_source([x])[0]) <= 32]
+    source = np.full((len(lines), 32), own.tokenizer.pad_id, np.int32)
+    for row, found in zip(source, own.tokenizer.encode_source(lines), strict=True):
+        row[: len(found)] = found
+    alpha = CONFIG.decoding.length_penalty
+    few, all_of_them = (
+        own.search(own.params, source, values=decoder.Values(alpha, num_best=number)).scores[:, :3]
+        for number in (1, 3)
+    )
+    found = own.translate(lines, n_best=3, bucket=32)
+    scores = [[t.score for t in (best, *best.alternatives)] for best in found]
+    np.testing.assert_allclose(scores, all_of_them, atol=1e-4)
+    assert (few < all_of_them - 1e-3).any()  # a search for the best alone stops sooner
+
+
+def test_bars_count_sentences(monkeypatch):
+    bars = []
+
+    class Bar:
+        def __init__(self, items, name, total=None, **_):
+            self.name, self.total, self.number = name, total, 0
+            bars.append(self)
+
+        def update(self, number):
+            self.number += number
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+    monkeypatch.setattr("nmt.decoding.translator.progress_bar", Bar)
+    translator().translate(SENTENCES * 3)
+    translator().score([(SENTENCES[0], "a"), ("", "")])
+    assert [(bar.name, bar.total, bar.number) for bar in bars] == [
+        ("sentences", 12, 12),
+        ("sentences", 2, 2),
+    ]
+
+
 def test_scores_of_long_and_of_empty_sides():
     own = translator()
     scores = own.score([("Maria!", "a " * 50), ("Maria!", ""), ("", "Maria!"), ("", "")])
@@ -366,24 +436,19 @@ def test_overlong_lines_are_split_cut_or_an_error():
         next(lines)
 
 
-def test_a_line_whose_translation_does_not_fit_is_split():
+def test_a_line_that_fits_is_whole_however_long_its_translation_may_be():
     line = "Maria! " * 20
-    (translation,) = translator().translate_lines([line], max_length_factor=2.0)
-    assert translation.overlong
-    (translation,) = translator().translate_lines([line])
-    assert not translation.overlong
-    # Of one character, which cannot be split, the pieces are as many as its bytes.
-    lines = translator().translate_lines(["a", "\U000130c0"], max_length_factor=20.0)
-    assert next(lines).text
-    with pytest.raises(ValueError, match=r"line 2: its translation may have \d+ pieces, more than"):
-        next(lines)
+    for options in ({"max_length_factor": 20.0}, {"max_length_extra": 2**31 - 1}):
+        (translation,) = translator().translate_lines([line], **options)
+        assert not translation.overlong
+        assert len(translation.token_log_probs) <= 114
+        assert [translation] == translator().translate([line], **options)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"overlong": "halve"}, "overlong is 'halve'; expected one of "),
-        ({"max_length_extra": 200}, "a translation of one piece may have 201, more than 114"),
         ({"lines": "Maria!"}, "lines is one string"),
         ({"lines_at_once": 0}, "lines_at_once is 0; expected 1 or more"),
         ({"lines_at_once": 2**63}, r"expected 1 or more, less than 2\^31"),
@@ -548,7 +613,7 @@ def test_shapes_are_declared_as_the_options_ask():
     rows = [own.shapes(**options)[0][0] for options in ({"beam_size": 1}, {}, {"samples": 6})]
     assert rows == [7 * devices, 7 * devices, 3 * devices]
     # More than 8 come in eights: of 8,192 positions 31, 24, 17, 11 and 6 have room.
-    shapes = buckets.shapes(DecodingConfig(), SearchOptions())
+    shapes = buckets.shapes(DecodingConfig(max_source_length=256), SearchOptions())
     assert [rows // devices for rows, _ in shapes] == [32, 24, 16, 8, 6]
     with pytest.raises(ValueError, match="bucket is 65; expected at most decoding"):
         own.translate(SENTENCES, bucket=65)
@@ -572,8 +637,18 @@ def test_the_longest_translation_is_a_function_of_the_source(beam_size):
     assert {shape[1] for _, shape in own.compiled[compiled:]} <= {16, 32, 64}
     for x, y, ids in zip(long, free, sources, strict=True):
         assert beam_size > 1 or x.text == y.text or len(y.token_log_probs) == len(ids) + 50
-    with pytest.raises(ValueError, match=r"may have 149 pieces, more than .* 64 and 50"):
-        own.translate(SENTENCES, max_length_factor=9.0)
+    # The largest shape holds 64 and 50.
+    longest = own.translate(SENTENCES, beam_size=beam_size, max_length_factor=9.0)
+    kinds = (
+        (free, [len(ids) + 50 for ids in sources]),
+        (short, limits),
+        (longest, [min(9 * len(ids) + 50, 114) for ids in sources]),
+    )
+    for found, most in kinds:
+        is_longest = [len(t.token_log_probs) == n for t, n in zip(found, most, strict=True)]
+        assert [t.cut for t in found] == is_longest
+    assert any(t.cut for t in short)
+    assert not any(t.cut for t in longest if len(t.token_log_probs) < 114)
     with pytest.raises(ValueError, match="min_length is 2; expected between 0"):
         own.translate(SENTENCES, max_length_extra=2, min_length=2)
 
@@ -669,9 +744,10 @@ def test_of_samples_those_that_were_found_come_first():
     scores = np.where(lengths, -1.0, -np.inf)
     tokens, log_probs = np.full((2, 2, 5), own.tokenizer.eos_id), np.zeros((2, 2, 5))
     found = Hypotheses(tokens, log_probs, scores, lengths)
-    (sample,) = own._listed(found, 0, 2)
-    assert (sample.score, len(sample.token_log_probs)) == (-1.0, 3)
-    assert own._listed(found, 1, 2) == [UNMET]
+    (sample,) = own._listed(found, 0, 2, 9)
+    assert (sample.score, len(sample.token_log_probs), sample.cut) == (-1.0, 3, False)
+    assert own._listed(found, 0, 2, 3) == [sample._replace(cut=True)]
+    assert own._listed(found, 1, 2, 9) == [UNMET]
 
 
 # Alignments and attention.
@@ -802,7 +878,8 @@ def test_models_of_different_vocabularies_are_no_ensemble():
         nmt.ensemble([])
 
 
-def test_loading_leaves_the_configuration_of_jax_alone(run):
+def test_loading_leaves_the_configuration_of_jax_alone(run, monkeypatch):
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")  # which would be left alone anyway
     before = dict(jax.config.values)
     nmt.load(run).translate(SENTENCES[:1])
     assert dict(jax.config.values) == before
