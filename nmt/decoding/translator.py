@@ -532,12 +532,18 @@ class Translator:
                 f"bucket is {options.bucket}; expected at most decoding.max_source_length "
                 f"{decoding.max_source_length}"
             )
+        room = decoding.max_source_length + EXTRA_TARGET_LENGTH  # of the largest shape
+        if options.min_length >= room:
+            raise ValueError(
+                f"min_length is {options.min_length}; a translation may have {room} pieces, the "
+                "end being one"
+            )
         values = Values(
             float(decoding.length_penalty if alpha is None else alpha),
             float(options.length_offset),
             options.n_best,
             float(options.max_length_factor),
-            min(options.max_length_extra, decoding.max_source_length + EXTRA_TARGET_LENGTH),
+            min(options.max_length_extra, room),
             options.min_length or None,
             options.no_repeat_ngram or None,
         )

@@ -493,6 +493,10 @@ def test_lines_are_read_as_they_are_needed():
     ("arguments", "message"),
     [
         ({"n_best": 4}, "n_best is 4; expected at most beam_size 3"),
+        (
+            {"min_length": 114, "max_length_extra": 999},
+            "min_length is 114; a translation may have 114 pieces, the end being one",
+        ),
         ({"top_p": 0.0}, "options.top_p is 0.0"),
         ({"temperature": 0.0}, "options.temperature is 0.0"),
         ({"temperature": 1e300, "samples": 1}, "options.temperature is 1e[+]300; expected between"),
