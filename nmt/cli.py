@@ -423,7 +423,7 @@ def counted(
     total: int | None = None,
 ) -> Iterator[Translation]:
     """Hands on the translations of lines; then says how many, and which are not of a whole line."""
-    number, counts, longest = 0, Counter[str](), translator.config.decoding.max_source_length
+    number, counts = 0, Counter[str]()
     first: dict[str, int] = {}  # line of each
     broken: Exception | None = None
     try:
@@ -442,6 +442,7 @@ def counted(
     say_compiled(translator, f"translated {as_lines(number)}")
     if counts["overlong"]:
         done = "split" if overlong == "split" else "cut"
+        longest = translator.config.decoding.max_source_length
         say(
             f"warning: {counts['overlong']} line(s) of more pieces than fit "
             f"(decoding.max_source_length {longest}) were {done}, the first of them line "

@@ -435,6 +435,11 @@ class DecodingConfig(_Group, group="decoding"):
         self._expect_most(MAX_LENGTH_PENALTY, "length_penalty")
         self._expect_most(10**8, "batch_tokens")
 
+    @property
+    def max_target_length(self) -> int:
+        """Pieces that the longest translation may have: the largest shape holds no more."""
+        return self.max_source_length + EXTRA_TARGET_LENGTH
+
 
 @dataclass(frozen=True, kw_only=True)
 class SearchOptions(_Group, group="options"):
@@ -570,7 +575,7 @@ class Config:
         needed = max(
             self.data.max_source_length,
             self.data.max_target_length,
-            self.decoding.max_source_length + EXTRA_TARGET_LENGTH,
+            self.decoding.max_target_length,
         )
         _check(
             (self.model.max_positions or needed) >= needed,

@@ -19,6 +19,7 @@ from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -488,6 +489,21 @@ def test_bars_are_on_standard_error_where_somebody_looks(run, command, monkeypat
         assert f"{name}: 2it" in command(name, "--workdir", run, text=pairs).err
     nmt.load(run).warm_up(one_row=True)
     assert "compile: 100%" in capsys.readouterr().err
+
+
+def test_a_bar_counts_what_is_done_and_not_what_is_read(translator, monkeypatch):
+    bar, before = MagicMock(), []
+    bar.__enter__.return_value = bar
+    monkeypatch.setattr(cli, "progress_bar", lambda *_: bar)
+    monkeypatch.setattr(cli, "LINES_AT_ONCE", 2)
+
+    def function(pairs: list[str]) -> list[str]:
+        before.append(bar.update.call_count)
+        return [pair.upper() for pair in pairs]
+
+    found = cli.by_chunks(function, "", iter(["a", None, "b"]), translator, "score")
+    assert list(found) == ["A", "", "B"]
+    assert (before, bar.update.call_count) == ([0, 2], 3)
 
 
 def test_what_no_translation_can_be_is_said_and_empty(run, tmp_path, command):

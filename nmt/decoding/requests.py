@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nmt.config import EXTRA_TARGET_LENGTH, DecodingConfig, SearchOptions
+from nmt.config import DecodingConfig, SearchOptions
 from nmt.data.tokenizer import Tokenizer
 from nmt.decoding.buckets import MAX_PHRASE_LENGTH, MAX_PHRASES, Request
 from nmt.decoding.phrases import cut, cut_otherwise, normalized
@@ -147,8 +147,7 @@ def parts_that_fit(
 def _max_length(ids: list[int], decoding: DecodingConfig, options: SearchOptions) -> int:
     """Computes the most pieces of a translation, in float32 as the compiled search does."""
     share = np.float32(options.max_length_factor) * np.float32(len(ids))
-    room = decoding.max_source_length + EXTRA_TARGET_LENGTH  # of the largest shape
-    return min(int(share) + options.max_length_extra, room)
+    return min(int(share) + options.max_length_extra, decoding.max_target_length)
 
 
 def _of_sentence(
@@ -188,9 +187,10 @@ def _expect_phrases(name: str, phrases: object) -> None:
 
 
 def _of_pair(source: list[int], target: list[int], decoding: DecodingConfig) -> Request:
-    longest = decoding.max_source_length
-    sides = ("source", source, longest), ("target", target, longest + EXTRA_TARGET_LENGTH)
-    for name, ids, most in sides:
+    for name, ids, most in (
+        ("source", source, decoding.max_source_length),
+        ("target", target, decoding.max_target_length),
+    ):
         if len(ids) > most:
             raise ValueError(f"the {name} has {len(ids)} pieces, more than {most}")
     return Request(source, prefix=target)

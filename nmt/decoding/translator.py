@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import ArrayLike, Float, Int
 
 from nmt import parallel
-from nmt.config import EXTRA_TARGET_LENGTH, Config, SearchKeywords, SearchOptions
+from nmt.config import Config, SearchKeywords, SearchOptions
 from nmt.data.tokenizer import Tokenizer, clean
 from nmt.decoding import alignment, buckets, decoder
 from nmt.decoding.alignment import Aligner, Link, PieceAttention, Span, owners, whitespace_words
@@ -214,7 +214,7 @@ class Translator:
 
         Raises:
           ValueError: a source has more pieces than `config.decoding.max_source_length`, or a
-            target more than 50 above that.
+            target more than `config.decoding.max_target_length`.
         """
         options = SearchOptions(length_penalty=length_penalty, length_offset=length_offset)
         _, values = self._values(options)
@@ -341,8 +341,8 @@ class Translator:
         kinds = [(shape, 0) for shape in buckets.shapes(self.config.decoding, choice)]
         if lines is not None:
             given = self.tokenizer, self.config.decoding, choice
-            parts = chain.from_iterable(parts_that_fit(_as_sentences(lines), *given[:2]))
-            requests = of_sentences(list(parts), *given)
+            split = parts_that_fit(_as_sentences(lines), self.tokenizer, self.config.decoding)
+            requests = of_sentences(list(chain.from_iterable(split)), *given)
             kinds = buckets.kinds(requests, self.config.decoding, choice)
         for shape, asks in progress_bar(kinds[::-1], "compile", leave=False):
             calls = self._calls(method, shape, choice, alignments, asks)
@@ -457,8 +457,10 @@ class Translator:
             if not chunk:
                 break
             read, wrong = read_until(ValueError, map(_as_sentence, chunk))
-            whole = [[line] for line in read]
-            split = whole if overlong == "error" else parts_that_fit(read, *given[:2])
+            if overlong == "error":
+                split = [[line] for line in read]
+            else:
+                split = parts_that_fit(read, self.tokenizer, self.config.decoding)
             taken = [own[:1] if overlong == "truncate" else own for own in split]
             found = each_of_sentences(list(chain.from_iterable(taken)), *given)
             requests, refused = read_until(
@@ -468,8 +470,9 @@ class Translator:
             sentences = list(chain.from_iterable(kept))
             translations = iter(translate(sentences, list(chain.from_iterable(requests))))
             for own, parts in zip(kept, split, strict=False):
-                texts, found_of_parts = [x.text for x in own], list(islice(translations, len(own)))
-                translation = joined(texts, found_of_parts, sampled=choice.samples > 0)
+                of_parts = list(islice(translations, len(own)))
+                sources = [part.text for part in own]
+                translation = joined(sources, of_parts, sampled=choice.samples > 0)
                 yield translation._replace(overlong=len(parts) > 1)
             number += len(kept)
             if why := refused or wrong:
@@ -532,10 +535,10 @@ class Translator:
                 f"bucket is {options.bucket}; expected at most decoding.max_source_length "
                 f"{decoding.max_source_length}"
             )
-        room = decoding.max_source_length + EXTRA_TARGET_LENGTH  # of the largest shape
-        if options.min_length >= room:
+        longest = decoding.max_target_length
+        if options.min_length >= longest:
             raise ValueError(
-                f"min_length is {options.min_length}; a translation may have {room} pieces, the "
+                f"min_length is {options.min_length}; a translation may have {longest} pieces, the "
                 "end being one"
             )
         values = Values(
@@ -543,7 +546,7 @@ class Translator:
             float(options.length_offset),
             options.n_best,
             float(options.max_length_factor),
-            min(options.max_length_extra, room),
+            min(options.max_length_extra, longest),  # a sum with more may exceed int32
             options.min_length or None,
             options.no_repeat_ngram or None,
         )

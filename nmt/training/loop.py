@@ -17,7 +17,7 @@ import optax
 from nmt import checkpoint, parallel
 from nmt.analysis import figures
 from nmt.analysis.attention import attention
-from nmt.config import EXTRA_TARGET_LENGTH, Config, InputError, differences, to_json
+from nmt.config import Config, InputError, differences, to_json
 from nmt.data import corpora, pipeline, tokenizer
 from nmt.data.batching import Batch, fill_rows
 from nmt.data.tokenizer import Tokenizer
@@ -322,9 +322,8 @@ def make_evaluate(run: Run, params: Params) -> Callable[[Params], dict[str, floa
     # What BLEU of this language needs, and is not installed, is missed before the first step.
     corpus_scores(dev.target[:1], dev.target[:1], run.config.data.target_language)
     eval_step = parallel.pmap_eval_step(make_eval_step(run.model))
-    longest = decoding.max_source_length + EXTRA_TARGET_LENGTH
     batch_tokens = decoding.batch_tokens * parallel.num_local_devices()
-    batches = pipeline.eval_batches(dev, run.tokenizer, batch_tokens, longest)
+    batches = pipeline.eval_batches(dev, run.tokenizer, batch_tokens, decoding.max_target_length)
     shapes = sorted({batch.source.shape for batch in batches})
     say(f"evaluation compiles {len(shapes)} shapes: {shapes} (rows, pieces)")
     translator = run.translator.with_params(params)

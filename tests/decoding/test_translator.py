@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 from functools import cache, partial
 from itertools import islice
+from unittest.mock import MagicMock
 
 import jax
 import jax.numpy as jnp
@@ -212,30 +213,18 @@ def test_the_n_best_are_the_best_that_can_be_reached():
     assert (few < all_of_them - 1e-3).any()  # a search for the best alone stops sooner
 
 
-def test_bars_count_sentences(monkeypatch):
-    bars = []
-
-    class Bar:
-        def __init__(self, items, name, total=None, **_):
-            self.name, self.total, self.number = name, total, 0
-            bars.append(self)
-
-        def update(self, number):
-            self.number += number
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            pass
-
-    monkeypatch.setattr("nmt.decoding.translator.progress_bar", Bar)
-    translator().translate(SENTENCES * 3)
-    translator().score([(SENTENCES[0], "a"), ("", "")])
-    assert [(bar.name, bar.total, bar.number) for bar in bars] == [
-        ("sentences", 12, 12),
-        ("sentences", 2, 2),
-    ]
+def test_a_bar_counts_sentences_that_are_done(monkeypatch):
+    own, bar = translator(), MagicMock()
+    made, bar.__enter__.return_value = MagicMock(return_value=bar), bar
+    monkeypatch.setattr("nmt.decoding.translator.progress_bar", made)
+    for call, total in (
+        (lambda: own.translate(SENTENCES * 3), 12),
+        (lambda: own.score([(SENTENCES[0], "a"), ("", "")]), 2),
+    ):
+        bar.reset_mock()
+        call()
+        assert made.call_args.args == (None, "sentences", total)
+        assert sum(updated.args[0] for updated in bar.update.call_args_list) == total
 
 
 def test_scores_of_long_and_of_empty_sides():
@@ -430,6 +419,10 @@ def test_overlong_lines_are_split_cut_or_an_error():
         sum(t.score for t in own.translate(parts(LONG))), rel=1e-6
     )
     assert len(split[1].alternatives) == 1
+    (line,) = own.translate_lines([LONG], samples=3)
+    sampled = [t.alternatives for t in own.translate(parts(LONG), samples=3)]
+    for number, sample in enumerate(line.alternatives):
+        assert sample.tokens == sum((own[number].tokens for own in sampled), ())
     lines = own.translate_lines(["Maria!", LONG, "Maria!"], overlong="error", n_best=2)
     assert next(lines) == split[0]
     with pytest.raises(ValueError, match=r"line 2: \d+ pieces, more than .*max_source_length 64"):
@@ -441,7 +434,7 @@ def test_a_line_that_fits_is_whole_however_long_its_translation_may_be():
     for options in ({"max_length_factor": 20.0}, {"max_length_extra": 2**31 - 1}):
         (translation,) = translator().translate_lines([line], **options)
         assert not translation.overlong
-        assert len(translation.token_log_probs) <= 114
+        assert 0 < len(translation.token_log_probs) <= 114
         assert [translation] == translator().translate([line], **options)
 
 
