@@ -5,7 +5,7 @@ Pure functions, for callers who jit, vmap, pmap or export them (in fixed shapes)
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,8 @@ from nmt.decoding.rules import (
 from nmt.decoding.sampling import sampler, sentence_keys
 from nmt.decoding.search import Hypotheses, Rule, beam_search, greedy_search, length_normalization
 from nmt.models.seq2seq import Params, SequenceModel, attention_maps
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Ids(NamedTuple):
@@ -69,6 +71,16 @@ class Phrases(NamedTuple):
     required: Int[Array, "B P L"] | None = None
 
 
+def in_float32(function: Function) -> Function:
+    """Lets a function multiply float32 as such.
+
+    Left to themselves GPUs round to 11 bits before they multiply, and TPUs to 8.
+    """
+    exact: Function = jax.default_matmul_precision("highest")(function)
+    return exact
+
+
+@in_float32
 def search(
     model: SequenceModel,
     ids: Ids,
@@ -160,6 +172,7 @@ def _rules(phrases: Phrases, values: Values, eos_id: int) -> list[Rule]:
     return rules
 
 
+@in_float32
 def force(
     model: SequenceModel,
     ids: Ids,
@@ -198,6 +211,7 @@ def force(
     return log_probs, log_probs.sum(1) / normalization
 
 
+@in_float32
 def cross_attention(
     model: SequenceModel,
     ids: Ids,
@@ -218,6 +232,7 @@ def cross_attention(
     return jnp.moveaxis(maps["cross"], 1, 0)
 
 
+@in_float32
 def saliency(
     model: SequenceModel,
     ids: Ids,

@@ -7,6 +7,7 @@ knows of parameters: the module can be lifted into a notebook alone.
 
 from collections.abc import Sequence
 from functools import reduce
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -81,38 +82,63 @@ def attend(
     return jnp.swapaxes(contexts, -3, -2)
 
 
-def attend_in_parts(
-    query: Float[Array, "*B T N H"],
-    parts: Sequence[
-        tuple[Float[Array, "*B _ N H"], Float[Array, "*B _ N H2"], Bool[Array, "*#B 1 #T _"]]
-    ],
-) -> Float[Array, "*B T N H2"]:
-    """Attends to the keys of several arrays as if they were one.
+class Part(NamedTuple):
+    """What attention to some of the keys gives; `join_parts` joins it with that to others."""
 
-    A part in which a query may attend nowhere changes no bit of its context, so that it can be left
-    out: the weights there are exp(-∞) = 0 beside those of the others.
+    largest: Float[Array, "*B N T 1"]  # of the scores
+    total: Float[Array, "*B N T 1"]  # of exp(score - largest)
+    contexts: Float[Array, "*B N T H"]  # sums of the values under these
+
+
+def attend_to_part(
+    query: Float[Array, "*B T N H"],
+    key: Float[Array, "*B S N H"],
+    value: Float[Array, "*B S N H2"],
+    mask: Bool[Array, "*#B 1 #T S"],
+) -> Part:
+    """Attends to some of the keys, in float32.
 
     Args:
       query: as in `attention_weights`.
-      parts: keys, values and the mask of each, as in `attention_weights` and `attend`.
+      key: as in `attention_weights`; there may be none.
+      value: as in `attend`.
+      mask: as in `attention_weights`.
     """
-    query = query * query.shape[-1] ** -0.5
-    scores = [
-        jnp.where(
-            mask,
-            jnp.einsum("...tnh,...snh->...nts", query, key, preferred_element_type=jnp.float32),
-            jnp.finfo(jnp.float32).min,
-        )
-        for key, _, mask in parts
+    scale, least = query.shape[-1] ** -0.5, jnp.finfo(jnp.float32).min
+    scores = jnp.einsum(
+        "...tnh,...snh->...nts", query * scale, key, preferred_element_type=jnp.float32
+    )
+    scores = jnp.where(mask, scores, least)
+    largest = scores.max(-1, keepdims=True, initial=least)
+    weights = jnp.exp(scores - largest)
+    contexts = jnp.matmul(
+        weights.astype(value.dtype),
+        jnp.swapaxes(value, -3, -2),
+        preferred_element_type=jnp.float32,
+    )
+    return Part(largest, weights.sum(-1, keepdims=True), contexts)
+
+
+def no_part(like: Part) -> Part:
+    """Returns what attention to no key gives, and, once joined, to keys that are all masked."""
+    least = jnp.finfo(jnp.float32).min
+    return Part(jnp.full_like(like.largest, least), *jax.tree.map(jnp.zeros_like, like[1:]))
+
+
+def join_parts(parts: Sequence[Part]) -> Float[Array, "*B T N H"]:
+    """Makes contexts of the parts, as if all keys had been in one (Milakov and Gimelshein 2018).
+
+    A part in which a query may attend nowhere changes no bit of its context, so that `no_part` may
+    stand in its place: beside a score in another, exp(-∞) = 0 is its factor. At least one part has
+    to have a key that the query may attend to. See https://arxiv.org/abs/1805.02867, section 3.1.
+    """
+    largest = reduce(jnp.maximum, [part.largest for part in parts])
+    factors = [jnp.exp(part.largest - largest) for part in parts]
+    total = sum(part.total * factor for part, factor in zip(parts, factors, strict=True))
+    contexts = [
+        part.contexts * (factor / total) for part, factor in zip(parts, factors, strict=True)
     ]
-    least = jnp.finfo(jnp.float32).min  # of a part that has no keys
-    largest = reduce(jnp.maximum, [x.max(-1, keepdims=True, initial=least) for x in scores])
-    weights = [jnp.exp(x - largest) for x in scores]
-    # Not x / total: whether XLA makes that x · (1 / total), which rounds otherwise, depends on how
-    # many parts there are.
-    inverse = 1 / sum(x.sum(-1, keepdims=True) for x in weights)
-    contexts = [attend(x * inverse, value) for x, (_, value, _) in zip(weights, parts, strict=True)]
-    return reduce(jnp.add, contexts)
+    return jnp.swapaxes(reduce(jnp.add, contexts), -3, -2)
 
 
 # Of recurrent decoders.

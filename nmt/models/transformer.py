@@ -3,6 +3,7 @@
 Modules hold parameters; the arithmetic of attention is in `nmt.models.attention`.
 """
 
+from collections.abc import Callable
 from typing import ClassVar, NamedTuple
 
 import jax
@@ -13,10 +14,13 @@ from jaxtyping import Array, Bool, Float, Int
 
 from nmt.config import TransformerConfig
 from nmt.models.attention import (
+    Part,
     attend,
-    attend_in_parts,
+    attend_to_part,
     attention_weights,
     causal_mask,
+    join_parts,
+    no_part,
     segment_mask,
     sinusoidal_positions,
 )
@@ -104,13 +108,11 @@ class Attention(nn.Module):
             masks.append(mask[..., begin : begin + room, :])
             begin += room
 
-        def attend_to(number: int) -> jax.Array:
-            # The caches go into the branch as they lie: what is made of them before is copied.
-            read = [_as_read(*part, mask) for part, mask in zip(parts, masks, strict=True)]
-            return attend_in_parts(query, read[:number])
+        def attend_to(number: int) -> Part:
+            return attend_to_part(query, *_as_read(*parts[number], masks[number]))
 
-        behind = (step >= cache[0][0].shape[3]).any()
-        context = jax.lax.cond(behind, lambda: attend_to(2), lambda: attend_to(1))
+        is_behind = (step >= cache[0][0].shape[3]).any()
+        context = _attend_near_and_far(attend_to, is_behind).astype(query.dtype)
         return self.output(context), tuple(parts)
 
     def _joint_projections(self, x: Float[Array, "B K D"]) -> list[Float[Array, "B K N _"]]:
@@ -410,12 +412,37 @@ def _as_read(
     values: Float[Array, "B N T K H2"],
     mask: Bool[Array, "B 1 K T K"],
 ) -> tuple[Float[Array, "B TK N H"], Float[Array, "B TK N H2"], Bool[Array, "B 1 K TK"]]:
-    """Turns a part of a cache into what `attend_in_parts` takes."""
+    """Turns a part of a cache into what `attend_to_part` takes."""
     keys, values = (
         keys.reshape(*keys.shape[:3], -1),
         values.reshape(*values.shape[:2], -1, values.shape[4]),
     )
     return jnp.moveaxis(keys, 3, 1), jnp.moveaxis(values, 2, 1), mask.reshape(*mask.shape[:3], -1)
+
+
+def _attend_near_and_far(
+    attend_to: Callable[[int], Part], is_behind: Bool[Array, ""]
+) -> Float[Array, "B K N H"]:
+    """Attends to part 0 of a cache, and to part 1 if some row is behind part 0.
+
+    What the rows that are not get is the same to the bit, whether another is.
+    """
+
+    def in_branches() -> jax.Array:
+        return jax.lax.cond(
+            is_behind,
+            lambda: join_parts([attend_to(0), attend_to(1)]),
+            lambda: join_parts([attend_to(0)]),
+        )
+
+    def near_in_none() -> jax.Array:
+        near = attend_to(0)
+        far = jax.lax.cond(is_behind, lambda: attend_to(1), lambda: no_part(near))
+        return join_parts([near, far])
+
+    # For a GPU, each product in each branch is tuned for itself, and may sum in another order. On
+    # CPU it is not, but what is read beside a branch is copied.
+    return jax.lax.platform_dependent(cpu=in_branches, default=near_in_none)
 
 
 def _layer_norm(config: TransformerConfig) -> nn.LayerNorm:

@@ -16,6 +16,7 @@ from nmt.config import ModelConfig, RecurrentConfig
 from nmt.data import tokenizer
 from nmt.data.corpora import load_corpus
 from nmt.data.tokenizer import Tokenizer
+from nmt.decoding import decoder
 from nmt.models.quantization import cast_params, quantize_params
 from nmt.models.seq2seq import build, init_params
 
@@ -127,6 +128,43 @@ def test_company_changes_no_bit_in_any_precision(recurrent, precision):
     own = nmt.Translator(model, params, vocabulary(), replace(CONFIG, model=model_config))
     together = own.translate(SENTENCES, beam_size=2)
     assert together == [own.translate([s], beam_size=2)[0] for s in SENTENCES]
+
+
+def products(jaxpr):
+    """All products of matrices, however deep."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            yield equation
+        for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=is_jaxpr):
+            if is_jaxpr(inner):
+                yield from products(getattr(inner, "jaxpr", inner))
+
+
+def is_jaxpr(x):
+    return hasattr(x, "eqns")
+
+
+def test_no_product_of_float32_is_rounded(translator):
+    # On CPU none is, whatever is asked for: GPUs and TPUs round unless they are told not to.
+    ids = decoder.Ids(vocabulary().pad_id, vocabulary().bos_id, vocabulary().eos_id)
+    source, target = jnp.full((2, 8), 5), jnp.full((2, 9), 6)
+    given = translator.params, source
+    for beam_size in (1, 2):
+        search = partial(decoder.search, translator.model, ids, num_hypotheses=beam_size)
+        check_products(search, *given, decoder.Phrases(), decoder.Values())
+    given = *given, target
+    check_products(partial(decoder.force, translator.model, ids), *given, decoder.Values())
+    check_products(partial(decoder.saliency, translator.model, ids), *given)
+    if translator.aligner:
+        check_products(partial(decoder.cross_attention, translator.model, ids), *given)
+    assert jax.config.jax_default_matmul_precision is None
+
+
+def check_products(function, *arguments):
+    found = list(products(jax.make_jaxpr(function)(*arguments).jaxpr))
+    assert found
+    for product in found:
+        assert product.params["precision"] == (jax.lax.Precision.HIGHEST,) * 2
 
 
 def test_models_of_all_families_are_an_ensemble():

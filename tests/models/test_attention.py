@@ -7,9 +7,11 @@ import pytest
 
 from nmt.models.attention import (
     attend,
-    attend_in_parts,
+    attend_to_part,
     attention_weights,
     causal_mask,
+    join_parts,
+    no_part,
     segment_mask,
     sinusoidal_positions,
 )
@@ -130,10 +132,12 @@ def test_attention_in_parts_is_attention_to_all_of_them():
     masks = [jnp.asarray(rng.random((2, 1, 3, s)) < 0.6) for s in lengths]
     masks[0] = masks[0].at[..., 0].set(True)
     masks[2] = masks[2].at[1].set(False)
-    found = attend_in_parts(query, list(zip(keys, values, masks, strict=True)))
+    parts = [attend_to_part(query, *part) for part in zip(keys, values, masks, strict=True)]
+    found = join_parts(parts)
     key, value = jnp.concatenate(keys, 1), jnp.concatenate(values, 1)
     expected = attend(attention_weights(query, key, jnp.concatenate(masks, -1)), value)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
     # Without the parts to which nothing attends it is the same to the bit.
-    alone = attend_in_parts(query, [(keys[0], values[0], masks[0])])
-    np.testing.assert_array_equal(found[1], alone[1])
+    for others in ([], [no_part(parts[0])], [no_part(parts[0])] * 2):
+        alone = join_parts([parts[0], *others])
+        np.testing.assert_array_equal(found[1], alone[1])

@@ -369,3 +369,27 @@ def test_number_of_parameters_term_by_term(shared, norm, learned_positions):
     vocab_sizes = (11, 11) if shared else (13, 11)
     count = num_parameters(config, vocab_sizes, shared)
     assert count == encoder + decoder + embeddings + outer_norms
+
+
+@pytest.mark.parametrize("beam_size", [1, 3])
+def test_what_is_lowered_for_other_platforms_is_the_same(tiny, beam_size, monkeypatch):
+    model, params = tiny
+    rng = np.random.default_rng(8)
+    memory = encode(model, params, *lay([[p] for p in random_pairs(7, [(8, 1)] * 3)], 8, 1, 3)[:3])
+    tokens = jnp.asarray(rng.integers(4, TARGET_VOCAB, (6, 3, beam_size)))
+
+    def run(ahead):
+        # Traced anew, not as it was before the platform changed.
+        step = jax.jit(lambda *x: model.apply({"params": params}, *x, method="decode_step"))
+        constants, cache = start(model, params, memory, beam_size, 20)
+        found = []
+        for t, token in enumerate(tokens):
+            logits, cache = step(constants, cache, token, jnp.array([t + ahead, t, t + 2 * ahead]))
+            found.append(logits)
+        return np.stack(found)
+
+    expected = run(6)
+    monkeypatch.setattr(jax.lax, "platform_dependent", lambda *x, default, **_: default(*x))
+    found, alone = run(6), run(0)
+    np.testing.assert_allclose(found, expected, **CLOSE)
+    np.testing.assert_array_equal(found[:, 1], alone[:, 1])
