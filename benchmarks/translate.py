@@ -2,6 +2,7 @@
 
     pip install ctranslate2==4.8.5
     python benchmarks/translate.py --workdir runs/m30k --lines data/multi30k/test.de
+    python benchmarks/translate.py --sentences 128 1024 1 --precisions float32 bfloat16  # on a GPU
 
 The base Transformer and RNNsearch-50, with a vocabulary of 32,000 and random weights, of which
 every hypothesis runs to 32 pieces; and the trained model of a run's folder, if given. CTranslate2
@@ -10,7 +11,8 @@ for each model, so that memory is its own, no thread pool is in another's way an
 by what another left behind (Multi30k's, in CTranslate2, took up to twice its time behind the base
 model). They take turns: ratios compare times of the same round. The limit is an estimate from what
 the machine did in that round: the time of the products of matrices alone, were all as fast as
-NumPy's of large ones, or of reading the weights for each step, whichever is longer.
+NumPy's of large ones (on a GPU, as JAX's in float32), or of reading the weights for each step,
+whichever is longer.
 """
 
 import dataclasses
@@ -30,9 +32,9 @@ from statistics import median
 from typing import Any, Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import tyro
-from ct2_convert import convert
 from train_step import machine
 
 import nmt
@@ -42,7 +44,7 @@ from nmt.config import RecurrentConfig, TransformerConfig
 from nmt.decoding import decoder
 from nmt.decoding.compiled import Call, Compiled
 from nmt.decoding.loading import Precision
-from nmt.models.quantization import quantize_params
+from nmt.models.quantization import cast_params, quantize_params
 from nmt.models.seq2seq import build, init_params
 
 MODELS = {"base": TransformerConfig(), "rnnsearch": RecurrentConfig(readout_dim=500)}
@@ -59,9 +61,9 @@ CACHE = 32 << 20
 """Bytes of weights that stay near the cores from step to step."""
 
 NUM_ROWS = {1: 128, 4: 64}
-"""Sentences that a program of nmt decodes at once, by beam size, at most. CTranslate2 takes up to
-64, which is as fast for it as 128, and computes each batch with all threads: in float32 a batch for
-each thread was at most 1.06 times as fast."""
+"""Sentences that a program of nmt decodes at once on CPU, by beam size, at most. CTranslate2 takes
+up to 64, which is as fast for it as 128, and computes each batch with all threads: in float32 a
+batch for each thread was at most 1.06 times as fast. On a GPU both take all sentences at once."""
 
 PAD, BOS, EOS = 0, 1, 2
 
@@ -78,10 +80,14 @@ class Options:
     lines: Path | None = None
     # Sentences of --lines that are taken, from the first.
     num_lines: int = 1000
+    # Sentences of the models of random weights that are translated together.
+    sentences: tuple[int, ...] = (32, 128, 1)
+    # Who is measured; CTranslate2 need not be installed for the other.
+    contenders: tuple[Literal["nmt", "CTranslate2"], ...] = ("nmt", "CTranslate2")
     # Turns that a contender takes, after one that does not count.
     rounds: int = 5
-    # Types of activations and weights that nmt and CTranslate2 compute in.
-    precisions: tuple[Literal["float32", "int8"], ...] = ("float32", "int8")
+    # Types of activations and weights that are computed in.
+    precisions: tuple[Precision, ...] = ("float32", "int8")
     # File to write the results to, each round of them.
     json: Path | None = None
 
@@ -92,10 +98,6 @@ class Case(NamedTuple):
     model: str  # of `MODELS`, or "own"
     num_sentences: int
     beam_size: int
-
-
-CASES = [Case("base", n, k) for n, k in ((32, 4), (128, 4), (32, 1), (128, 1), (1, 4), (1, 1))]
-CASES += [Case("rnnsearch", n, k) for n, k in ((128, 4), (128, 1), (1, 4))]
 
 
 class Sizes(NamedTuple):
@@ -126,10 +128,11 @@ def main(options: Options) -> None:
     """Measures, prints, writes."""
     with tempfile.TemporaryDirectory() as folder:
         known = write_models(options, Path(folder))
-        names = [f"{who} {p}" for p in options.precisions for who in ("nmt", "CTranslate2")]
-        cases = [case for case in CASES if case.model in options.models]
+        names = [f"{who} {p}" for p in options.precisions for who in options.contenders]
+        beams = 4, 1
+        cases = [Case(m, n, k) for m in options.models for n in options.sentences for k in beams]
         if options.workdir:
-            cases += [Case("own", n, k) for n in (options.num_lines, 1) for k in (4, 1)]
+            cases += [Case("own", n, k) for n in (options.num_lines, 1) for k in beams]
         answers: dict[Case, dict[str, list[Answer]]] = {}
         limits: dict[Case, list[Hardware]] = {}
         for model, of_model in groupby(dict.fromkeys(cases), lambda case: case.model):
@@ -169,8 +172,12 @@ def write_models(options: Options, folder: Path) -> dict[str, Sizes]:
     """Writes what CTranslate2 reads; returns the sizes of the models that it knows of."""
     tokens = [str(n) for n in range(VOCAB_SIZE)]
     tokens[PAD], tokens[BOS], tokens[EOS], tokens[3] = "<pad>", "<s>", "</s>", "<unk>"
+    if "CTranslate2" in options.contenders:
+        from ct2_convert import convert
+    else:
+        convert = lambda *_: None  # noqa: E731
     convert(MODELS["base"], jax.device_get(random_model("base")[1]), tokens, folder / "base")
-    known = {"base": Sizes(TransformerConfig(), VOCAB_SIZE, [LENGTH] * 128)}
+    known = {"base": Sizes(TransformerConfig(), VOCAB_SIZE, [LENGTH] * max(options.sentences))}
     if options.workdir:
         translator = nmt.load(options.workdir)
         if not isinstance(translator.config.model, TransformerConfig):
@@ -189,9 +196,10 @@ def read_lines(options: Options) -> list[str]:
     return options.lines.read_text().splitlines()[: options.num_lines] if options.lines else []
 
 
-def random_model(name: str) -> tuple[Any, Any]:
+def random_model(name: str, compute_dtype: str = "float32") -> tuple[Any, Any]:
     """Makes a model of random weights."""
-    model = build(MODELS[name], (VOCAB_SIZE, VOCAB_SIZE), shared=True)
+    config = dataclasses.replace(MODELS[name], compute_dtype=compute_dtype)
+    model = build(config, (VOCAB_SIZE, VOCAB_SIZE), shared=True)
     return model, jax.jit(partial(init_params, model))(jax.random.key(0))
 
 
@@ -212,7 +220,7 @@ def ask(connection: Connection, case: Case) -> Answer:
 def serve(connection: Connection, name: str, options: Options, folder: Path) -> None:
     """Answers until nothing is asked."""
     lines = read_lines(options)
-    sources = np.random.default_rng(0).integers(4, VOCAB_SIZE, (128, LENGTH))
+    sources = np.random.default_rng(0).integers(4, VOCAB_SIZE, (max(options.sentences), LENGTH))
     who, precision = name.split()
     make = nmt_decoder if who == "nmt" else partial(ct2_decoder, folder)
     decode = make(precision, options, lines, sources)
@@ -228,23 +236,28 @@ def serve(connection: Connection, name: str, options: Options, folder: Path) -> 
 
 def measure_hardware(times: int = 3) -> Hardware:
     """Multiplies large matrices and reads a large array, the best of some times."""
-    square = np.ones((2048, 2048), np.float32)
-    cores = len(os.sched_getaffinity(0))
-    parts = np.array_split(np.ones(1 << 27, np.float32), cores)
+    array = np.ones(1 << 27, np.float32)
+    if jax.default_backend() == "cpu":
+        cores = len(os.sched_getaffinity(0))
+        square, parts = np.ones((2048, 2048), np.float32), np.array_split(array, cores)
+        multiply, largest = np.matmul, np.max
+    else:
+        cores, square, parts = 1, jnp.ones((8192, 8192)), [jnp.asarray(array)]
+        multiply = jax.jit(partial(jnp.matmul, precision="highest"))
+        largest = jax.jit(jnp.max)
 
     def best(function: Callable[[], Any]) -> float:
         seconds = []
         for _ in range(times):
             begin = time.perf_counter()
-            function()
+            jax.block_until_ready(function())
             seconds.append(time.perf_counter() - begin)
         return min(seconds)
 
     with ThreadPoolExecutor(cores) as pool:
-        read = best(lambda: list(pool.map(np.max, parts)))
-    return Hardware(
-        2 * len(square) ** 3 / best(lambda: square @ square), sum(p.nbytes for p in parts) / read
-    )
+        read = best(lambda: list(pool.map(largest, parts)))
+    product = best(lambda: multiply(square, square))
+    return Hardware(2 * len(square) ** 3 / product, array.nbytes / read)
 
 
 def least_seconds(case: Case, sizes: Sizes, num_tokens: int, hardware: Hardware) -> float:
@@ -276,6 +289,7 @@ def nmt_decoder(
     precision: Precision, options: Options, lines: list[str], sources: np.ndarray
 ) -> Callable[[Case], list[Any]]:
     """Makes the function that decodes with nmt."""
+    device = jax.default_backend()
     values = (decoder.Values(0.6, max_length_factor=0.0, max_length_extra=LENGTH),)
 
     @cache
@@ -284,8 +298,11 @@ def nmt_decoder(
 
     @cache
     def made(name: str) -> tuple[Compiled, Any]:
-        model, params = random_model(name)
-        params = quantize_params(params) if precision == "int8" else params
+        model, params = random_model(name, "bfloat16" if precision == "bfloat16" else "float32")
+        if precision == "int8":
+            params = quantize_params(params)
+        elif precision == "bfloat16":
+            params = cast_params(params, precision)
         return Compiled(model, decoder.Ids(PAD, BOS, EOS)), parallel.replicate_locally(params)
 
     def decode(case: Case) -> list[Any]:
@@ -301,7 +318,8 @@ def nmt_decoder(
         # As `Translator` does: each program that runs beside others takes a part of the sentences.
         source = sources[: case.num_sentences].astype(np.int32)
         parts = np.array_split(source, min(len(source), parallel.num_programs()))
-        static = {"num_hypotheses": case.beam_size, "num_rows": NUM_ROWS[case.beam_size]}
+        num_rows = NUM_ROWS[case.beam_size] if device == "cpu" else len(source)
+        static = {"num_hypotheses": case.beam_size, "num_rows": num_rows}
         compiled, params = made(case.model)
         calls = [Call(decoder.search, (p, decoder.Phrases()), values, static) for p in parts]
         tokens = np.concatenate([found.tokens[:, 0] for found in compiled.run(params, calls)])
@@ -316,10 +334,13 @@ def ct2_decoder(
     """Makes the function that decodes with CTranslate2."""
     import ctranslate2
 
+    on_cpu = jax.default_backend() == "cpu"
+    device = "cpu" if on_cpu else "cuda"
+
     @cache
     def made(name: str) -> Any:
         return ctranslate2.Translator(
-            str(folder / name), compute_type=precision, inter_threads=1, intra_threads=2
+            str(folder / name), device, compute_type=precision, inter_threads=1, intra_threads=2
         )
 
     encode = options.workdir and read_tokenizer(options.workdir).source.encode
@@ -332,7 +353,11 @@ def ct2_decoder(
             batch = [[str(n) for n in row] for row in sources[: case.num_sentences].tolist()]
             limits = {"max_decoding_length": LENGTH, "min_decoding_length": LENGTH}
         found = made(case.model).translate_batch(
-            batch, beam_size=case.beam_size, length_penalty=0.6, max_batch_size=64, **limits
+            batch,
+            beam_size=case.beam_size,
+            length_penalty=0.6,
+            max_batch_size=64 if on_cpu else len(batch),
+            **limits,
         )
         return [result.hypotheses[0] for result in found]
 
@@ -347,7 +372,8 @@ def table(
 ) -> Iterator[str]:
     """Yields a line a contender; ratios are to CTranslate2's in the same precision."""
     yield f"{case.model}, {case.num_sentences} sentences, beam {case.beam_size}"
-    ours = answers["nmt float32"][0]
+    first = next(iter(answers))
+    ours = answers[first][0]
     for name, found in answers.items():
         who, precision = name.split()
         peer = answers.get(f"CTranslate2 {precision}", found)
@@ -368,7 +394,7 @@ def table(
             f"{median(map(speed, found)):8,.0f} tokens/s "
             f"{median(a.seconds for a in found) * 1e3:8,.0f} ms "
             f"{ratio:18} {share:16} {found[-1].megabytes:6,.0f} MB "
-            f"{same:5} outputs as nmt float32"
+            f"{same:5} outputs as {first}"
         )
 
 

@@ -5,7 +5,14 @@ warm-up steps, dropout and label smoothing 0.1, beam 4 with length penalty 0.6. 
 models (Table 3) are differences in one line; `wmt14_en_de_big.py` is one.
 """
 
-from nmt.config import Config, DataConfig, TokenizerConfig, TrainingConfig, TransformerConfig
+from nmt.config import (
+    Config,
+    DataConfig,
+    DecodingConfig,
+    TokenizerConfig,
+    TrainingConfig,
+    TransformerConfig,
+)
 
 config = Config(
     data=DataConfig(source_language="en", target_language="de", tfds_name="wmt14_translate/de-en"),
@@ -17,4 +24,5 @@ config = Config(
         eval_every_steps=5000,
         save_every_steps=1000,
     ),
+    decoding=DecodingConfig(batch_tokens=65_536),
 )

@@ -424,7 +424,7 @@ class DecodingConfig(_Group, group="decoding"):
     max_source_length: int = 128
     # Positions of all hypotheses at once on each device: one takes its bucket's length and 50. Of
     # more than 8 rows there are the nearest multiple of 8. A search of fewer hypotheses than
-    # beam_size has as many rows as with it.
+    # beam_size has as many rows as with it. An accelerator is faster with more: 65536.
     batch_tokens: int = 8192
 
     def __post_init__(self) -> None:

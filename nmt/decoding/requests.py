@@ -1,6 +1,7 @@
 """What is asked of a translator, as ids, and refused where no shape has room for it."""
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -123,10 +124,17 @@ def parts_that_fit(
     lines: Sequence[Sentence],
     tokenizer: Tokenizer,
     decoding: DecodingConfig,
+    most: int | None = None,
 ) -> list[list[Sentence]]:
     """Splits lines that are too long.
 
     Prefix and required phrases are asked of the first part, what is forbidden of each.
+
+    Args:
+      lines: of any length.
+      tokenizer: of the sources.
+      decoding: of the run.
+      most: parts of a line that are made, from the first; None is all.
     """
 
     def fits(text: str) -> bool:
@@ -135,7 +143,7 @@ def parts_that_fit(
     def parts(line: Sentence, ids: list[int]) -> list[Sentence]:
         if len(ids) <= decoding.max_source_length:
             return [line]
-        first, *others = split_line(line.text, fits)
+        first, *others = islice(split_line(line.text, fits), most)
         return [line._replace(text=first)] + [
             Sentence(text, forbidden=line.forbidden) for text in others
         ]

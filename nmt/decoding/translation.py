@@ -3,7 +3,7 @@
 import heapq
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import NamedTuple
 
@@ -74,15 +74,20 @@ def _joined(parts: Sequence[str], translations: Sequence[Translation]) -> Transl
     )
 
 
-def split_line(line: str, fits: Callable[[str], bool]) -> list[str]:
-    """Halves a line until every part fits: at sentence ends, else at spaces, else anywhere."""
+def split_line(line: str, fits: Callable[[str], bool]) -> Iterator[str]:
+    """Halves a line until each part fits: at sentence ends, else at spaces, else anywhere.
+
+    What lies behind a part is not looked at before the next is asked for.
+    """
     if fits(line) or len(line) < 2:
-        return [line]
-    middle = len(line) // 2
+        yield line
+        return
+    begin, middle = len(line) - len(line.lstrip()), len(line) // 2
     for pattern in (r"(?<=[.!?…;:。！？])\s+", r"\s+"):
         ends = [match.end() for match in re.finditer(pattern, line)]
-        places = [place for place in ends if line[:place].strip() and line[place:]]
+        places = [place for place in ends if begin < place < len(line)]
         if places:
             middle = min(places, key=lambda place: abs(place - middle))
             break
-    return split_line(line[:middle], fits) + split_line(line[middle:], fits)
+    yield from split_line(line[:middle], fits)
+    yield from split_line(line[middle:], fits)

@@ -460,7 +460,8 @@ class Translator:
             if overlong == "error":
                 split = [[line] for line in read]
             else:
-                split = parts_that_fit(read, self.tokenizer, self.config.decoding)
+                most = 2 if overlong == "truncate" else None  # the second tells that there is more
+                split = parts_that_fit(read, self.tokenizer, self.config.decoding, most)
             taken = [own[:1] if overlong == "truncate" else own for own in split]
             found = each_of_sentences(list(chain.from_iterable(taken)), *given)
             requests, refused = read_until(

@@ -130,6 +130,14 @@ def test_company_changes_no_bit_in_any_precision(recurrent, precision):
     assert together == [own.translate([s], beam_size=2)[0] for s in SENTENCES]
 
 
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_a_search_is_lowered_for_other_platforms(translator, platform):
+    source = jax.ShapeDtypeStruct((2, 16), jnp.int32)
+    search = jax.jit(partial(translator.search, num_hypotheses=2))
+    lowered = search.trace(translator.params, source).lower(lowering_platforms=(platform,))
+    assert "stablehlo.while" in lowered.as_text()
+
+
 def products(jaxpr):
     """All products of matrices, however deep."""
     for equation in jaxpr.eqns:

@@ -22,7 +22,19 @@ from nmt.decoding.translation import NOTHING, UNMET, Translation, joined, split_
 )
 def test_lines_are_split_at_ends_of_sentences_else_at_spaces_else_anywhere(line, expected):
     size = 14 if line in expected else 12
-    assert split_line(line, lambda part: len(part) <= size) == expected
+    assert list(split_line(line, lambda part: len(part) <= size)) == expected
+
+
+def test_the_first_part_is_had_without_the_others():
+    looked_at = []
+
+    def fits(part: str) -> bool:
+        looked_at.append(len(part))
+        return len(part) <= 20
+
+    line = "many words. " * 10_000
+    assert next(split_line(line, fits)) == "many words. "
+    assert sum(looked_at) < 3 * len(line)  # of all parts it would be 13 times
 
 
 def listed(*found: tuple[str, float], **fields) -> Translation:

@@ -403,7 +403,7 @@ def parts(line: str) -> list[str]:
     def fits(text: str) -> bool:
         return len(translator().tokenizer.encode_source([text])[0]) <= 64
 
-    return split_line(line, fits)
+    return list(split_line(line, fits))
 
 
 def test_overlong_lines_are_split_cut_or_an_error():
