@@ -67,8 +67,8 @@ def translate(
             "required": 16 in all, of up to 16 pieces.
         format: A line is the best translation, or a JSON object of all that is known of it.
         overlong: Splits a line of more than decoding.max_source_length pieces at sentence ends and
-            joins the translations of its parts, or translates the first part, or ends with an
-            error.
+            joins the translations of its parts, or translates as many of its words as fit, or ends
+            with an error.
         lines_at_once: Lines to read before they are translated: 1 answers each line at once.
         alignments: File to write the word alignments to, a line for each line: 0-0 1-2 aligns the
             first words of both, and the second with the third. JSON holds them too then.
@@ -538,8 +538,9 @@ def as_json(translation: Translation) -> str:
         }
         for other in translation.alternatives
     ]
-    if translation.score == -math.inf:  # no translation is as was asked; JSON has no infinity
-        fields["score"] = None
+    for found in (fields, *fields["alternatives"]):
+        if found["score"] == -math.inf:  # no translation is as was asked; JSON has no infinity
+            found["score"] = None
     return json.dumps(fields, ensure_ascii=False, allow_nan=False)
 
 

@@ -398,8 +398,10 @@ def test_what_the_shell_opened_is_not_destroyed(redirection, message, run, tmp_p
 
 def test_what_has_no_translation_is_strict_json():
     nothing = Translation("", -math.inf, (), ())
-    found = json.loads(cli.as_json(nothing), parse_constant=pytest.fail)
+    listed = nothing._replace(alternatives=(nothing, nothing._replace(score=-1.5)))
+    found = json.loads(cli.as_json(listed), parse_constant=pytest.fail)
     assert (found["text"], found["score"], found["tokens"]) == ("", None, [])
+    assert [other["score"] for other in found["alternatives"]] == [None, -1.5]
 
 
 def test_where_a_sentence_looks_is_drawn(run, tmp_path, command):

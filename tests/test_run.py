@@ -507,7 +507,7 @@ def test_one_string_is_not_taken_for_its_characters(translator):
     "text", ["One. Two. Three. Four.", "one two three four", "onetwothree", "a"]
 )
 def test_split_line_loses_nothing(text):
-    parts = list(split_line(text, lambda part: len(part) <= 6))
+    parts = split_line(text, lambda part: len(part) <= 6)
     assert all(len(part) <= 6 for part in parts)
     assert "".join(parts).replace(" ", "") == text.replace(" ", "")
 

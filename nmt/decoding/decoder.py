@@ -35,6 +35,7 @@ class Ids(NamedTuple):
     pad: int
     bos: int
     eos: int
+    unk: int | None = None  # no translation has it
     word_edges: Bool[np.ndarray, "V 2"] | None = None  # for phrases that are required
 
 
@@ -129,6 +130,7 @@ def search(
         "pad_id": ids.pad,
         "bos_id": ids.bos,
         "eos_id": ids.eos,
+        "unk_id": ids.unk,
         "rules": _rules(phrases, values, ids.eos),
         "length_penalty": values.length_penalty,
         "length_offset": values.length_offset,

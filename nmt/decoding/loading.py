@@ -1,6 +1,6 @@
 """A `Translator` of a run's folder, and one of several."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -74,7 +74,7 @@ def load(
     return Translator(model, params, tokenizer, config, aligner)
 
 
-def ensemble(translators: Sequence[Translator]) -> Translator:
+def ensemble(translators: Iterable[Translator]) -> Translator:
     """Makes one translator of several, whose models' log-probabilities it averages.
 
     The configuration and the alignments are those of the first.
@@ -82,6 +82,7 @@ def ensemble(translators: Sequence[Translator]) -> Translator:
     Raises:
       InputError: their vocabularies differ.
     """
+    translators = list(translators)
     if not translators:
         raise InputError("an ensemble of no models")
     first, *others = translators

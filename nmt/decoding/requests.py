@@ -1,7 +1,6 @@
 """What is asked of a translator, as ids, and refused where no shape has room for it."""
 
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +9,7 @@ from nmt.config import DecodingConfig, SearchOptions
 from nmt.data.tokenizer import Tokenizer
 from nmt.decoding.buckets import MAX_PHRASE_LENGTH, MAX_PHRASES, Request
 from nmt.decoding.phrases import cut, cut_otherwise, normalized
-from nmt.decoding.translation import Translation, split_line
+from nmt.decoding.translation import Translation
 
 
 class Sentence(NamedTuple):
@@ -96,9 +95,11 @@ def of_pairs(
       ValueError: one has more pieces than fit.
     """
     for number, pair in enumerate(pairs):
-        types = [*map(type, pair)] if isinstance(pair, tuple | list) else []
-        if types not in ([str, str], [str, Translation]):
-            raise ValueError(f"pair {number} is {pair!r}; expected a source and a target")
+        match pair:
+            case (str(), str() | Translation()):
+                pass
+            case _:
+                raise ValueError(f"pair {number} is {pair!r}; expected a source and a target")
     sources = tokenizer.encode_source([source for source, _ in pairs])
     texts = iter(tokenizer.encode_target([x for _, x in pairs if isinstance(x, str)]))
     targets = [
@@ -124,9 +125,9 @@ def parts_that_fit(
     lines: Sequence[Sentence],
     tokenizer: Tokenizer,
     decoding: DecodingConfig,
-    most: int | None = None,
+    split: Callable[[str, Callable[[str], bool]], Iterable[str]],
 ) -> list[list[Sentence]]:
-    """Splits lines that are too long.
+    """Makes parts of lines that are too long.
 
     Prefix and required phrases are asked of the first part, what is forbidden of each.
 
@@ -134,7 +135,7 @@ def parts_that_fit(
       lines: of any length.
       tokenizer: of the sources.
       decoding: of the run.
-      most: parts of a line that are made, from the first; None is all.
+      split: (line, fits) -> the parts of it that are to be translated, each of which fits.
     """
 
     def fits(text: str) -> bool:
@@ -143,7 +144,7 @@ def parts_that_fit(
     def parts(line: Sentence, ids: list[int]) -> list[Sentence]:
         if len(ids) <= decoding.max_source_length:
             return [line]
-        first, *others = islice(split_line(line.text, fits), most)
+        first, *others = split(line.text, fits)
         return [line._replace(text=first)] + [
             Sentence(text, forbidden=line.forbidden) for text in others
         ]
@@ -212,7 +213,8 @@ def _expect_room(request: Request, decoding: DecodingConfig) -> None:
             f"{len(request.source)} pieces, more than decoding.max_source_length {longest}; split "
             "the line"
         )
-    asked = len(request.prefix) + sum(map(len, request.required))
+    # Phrases may overlap: whether all have room together, the search finds out.
+    asked = max(map(len, (request.prefix, *request.required)))
     if asked >= request.max_length:
         raise ValueError(
             f"its translation must have {asked} pieces and an end; expected at most "

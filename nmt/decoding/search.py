@@ -1,6 +1,8 @@
 """Greedy and beam search over any `decode_step`: no model, no text, pure functions of arrays."""
 
 from collections.abc import Callable, Sequence
+from functools import reduce
+from operator import or_
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -116,6 +118,7 @@ def greedy_search(
     pad_id: int,
     bos_id: int,
     eos_id: int,
+    unk_id: int | None = None,
     num_rows: int | None = None,
     choose: Choose = likeliest,
     num_hypotheses: int = 1,
@@ -134,6 +137,7 @@ def greedy_search(
       pad_id: fills the output; never chosen.
       bos_id: begins every hypothesis; never chosen, not part of the output.
       eos_id: ends a hypothesis.
+      unk_id: never chosen either.
       num_rows: sentences that are searched at once; None is all. A row whose sentence is done is
         given the next one.
       choose: takes the next piece of each hypothesis: sampling is another choice.
@@ -145,6 +149,7 @@ def greedy_search(
     Returns:
       K hypotheses a sentence.
     """
+    barred = [n for n in (pad_id, bos_id, unk_id) if n is not None]
 
     def start(sentence: Int[Array, " B"]) -> GreedyState:
         shape = (len(sentence), num_hypotheses)
@@ -161,7 +166,7 @@ def greedy_search(
     ) -> tuple[Cache, GreedyState]:
         progress = state.progress
         logits, cache = decode_step(constants, cache, state.token, progress.step)
-        logits, total = _bar(logits, rules, progress, pad_id, bos_id)
+        logits, total = _bar(logits, rules, progress, barred)
         token = choose(logits, progress)
         last = progress.step + 1 >= _of(max_lengths, progress.sentence)
         token = jnp.where(last[:, None], eos_id, token)
@@ -198,6 +203,7 @@ def beam_search(
     pad_id: int,
     bos_id: int,
     eos_id: int,
+    unk_id: int | None = None,
     num_rows: int | None = None,
     num_best: Int[ArrayLike, ""] = 1,
     select: Select | None = None,
@@ -222,6 +228,7 @@ def beam_search(
       pad_id: as in `greedy_search`.
       bos_id: as in `greedy_search`.
       eos_id: as in `greedy_search`.
+      unk_id: as in `greedy_search`.
       num_rows: as in `greedy_search`.
       num_best: how many of the hypotheses that come first must be the best that can be reached.
       select: what fills the beam; None is the largest sums.
@@ -235,6 +242,7 @@ def beam_search(
       then.
     """
     select = select or _largest
+    barred = [n for n in (pad_id, bos_id, unk_id) if n is not None]
 
     def normalized(sums: Float[Array, "B K"], lengths: Int[Array, "B 1"]) -> Float[Array, "B K"]:
         return sums / length_normalization(lengths, length_penalty, length_offset)
@@ -256,7 +264,7 @@ def beam_search(
     def take_step(constants: Constants, cache: Cache, state: BeamState) -> tuple[Cache, BeamState]:
         progress = state.progress
         logits, cache = decode_step(constants, cache, state.token, progress.step)
-        logits, total = _bar(logits, rules, progress, pad_id, bos_id)
+        logits, total = _bar(logits, rules, progress, barred)
         offsets = state.sums - total
         selected = select(logits, offsets, progress)
         ends = _ends(logits[..., eos_id] + offsets, eos_id)
@@ -414,18 +422,17 @@ def _bar(
     logits: Float[Array, "B K V"],
     rules: Sequence[Rule],
     progress: Progress,
-    pad_id: int,
-    bos_id: int,
+    barred: Sequence[int],
 ) -> tuple[Float[Array, "B K V"], Float[Array, "B K"]]:
-    """Bars padding, begin, and what the rules bar; sums all in the log domain.
+    """Bars ids, and what the rules bar; sums all in the log domain.
 
     Nothing is renormalised for what is barred: the scores stay those of the model.
     """
     # All that passes over them reads what is barred, and what the sum misses is added: transposed
     # or scaled, they are made once. Not `at[...].set`, for which XLA on CPU copies them twice.
-    never = logits[..., [pad_id, bos_id]]
+    never = logits[..., barred]
     ids = jnp.arange(logits.shape[-1])
-    logits = jnp.where((ids == pad_id) | (ids == bos_id), NEVER, logits)
+    logits = jnp.where(reduce(or_, [ids == n for n in barred]), NEVER, logits)
     total = jnp.logaddexp(jax.nn.logsumexp(logits, axis=-1), jax.nn.logsumexp(never, axis=-1))
     for rule in rules:
         logits = rule(logits, progress)

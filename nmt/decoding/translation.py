@@ -3,7 +3,8 @@
 import heapq
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import NamedTuple
 
@@ -74,14 +75,10 @@ def _joined(parts: Sequence[str], translations: Sequence[Translation]) -> Transl
     )
 
 
-def split_line(line: str, fits: Callable[[str], bool]) -> Iterator[str]:
-    """Halves a line until each part fits: at sentence ends, else at spaces, else anywhere.
-
-    What lies behind a part is not looked at before the next is asked for.
-    """
+def split_line(line: str, fits: Callable[[str], bool]) -> list[str]:
+    """Halves a line until each part fits: at sentence ends, else at spaces, else anywhere."""
     if fits(line) or len(line) < 2:
-        yield line
-        return
+        return [line]
     begin, middle = len(line) - len(line.lstrip()), len(line) // 2
     for pattern in (r"(?<=[.!?…;:。！？])\s+", r"\s+"):
         ends = [match.end() for match in re.finditer(pattern, line)]
@@ -89,5 +86,11 @@ def split_line(line: str, fits: Callable[[str], bool]) -> Iterator[str]:
         if places:
             middle = min(places, key=lambda place: abs(place - middle))
             break
-    yield from split_line(line[:middle], fits)
-    yield from split_line(line[middle:], fits)
+    return split_line(line[:middle], fits) + split_line(line[middle:], fits)
+
+
+def truncate_line(line: str, fits: Callable[[str], bool]) -> list[str]:
+    """Keeps the words of a line that fit, the first of them cut if it is longer."""
+    number = bisect_left(range(1, len(line) + 1), True, key=lambda number: not fits(line[:number]))
+    words = re.match(r".*\S(?=\s)", line[: number + 1], re.DOTALL)
+    return [words[0] if words else line[: max(number, 1)]]

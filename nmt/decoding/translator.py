@@ -30,7 +30,14 @@ from nmt.decoding.requests import (
     stricter,
 )
 from nmt.decoding.search import Hypotheses
-from nmt.decoding.translation import NOTHING, UNMET, Translation, joined
+from nmt.decoding.translation import (
+    NOTHING,
+    UNMET,
+    Translation,
+    joined,
+    split_line,
+    truncate_line,
+)
 from nmt.models.seq2seq import Params, SequenceModel
 from nmt.progress import progress_bar
 
@@ -74,7 +81,7 @@ class Translator:
         self.model, self.tokenizer, self.config = model, tokenizer, config
         self.params = parallel.replicate_locally(params)
         self.aligner = aligner or Aligner.default(config.model)
-        ids = tokenizer.pad_id, tokenizer.bos_id, tokenizer.eos_id
+        ids = tokenizer.pad_id, tokenizer.bos_id, tokenizer.eos_id, tokenizer.unk_id
         self._ids = Ids(*ids, word_edges(tokenizer))
         self._compiled = Compiled(model, self._ids)
         self.compiled = self._compiled.shapes
@@ -341,8 +348,10 @@ class Translator:
         kinds = [(shape, 0) for shape in buckets.shapes(self.config.decoding, choice)]
         if lines is not None:
             given = self.tokenizer, self.config.decoding, choice
-            split = parts_that_fit(_as_sentences(lines), self.tokenizer, self.config.decoding)
-            requests = of_sentences(list(chain.from_iterable(split)), *given)
+            parts = parts_that_fit(
+                _as_sentences(lines), self.tokenizer, self.config.decoding, split_line
+            )
+            requests = of_sentences(list(chain.from_iterable(parts)), *given)
             kinds = buckets.kinds(requests, self.config.decoding, choice)
         for shape, asks in progress_bar(kinds[::-1], "compile", leave=False):
             calls = self._calls(method, shape, choice, alignments, asks)
@@ -411,8 +420,9 @@ class Translator:
           lines: an iterable of any length.
           overlong: what becomes of a line of more pieces than `config.decoding.max_source_length`.
             It is split at the sentence end, else the space, nearest to its middle, as often as
-            needed, and its parts' translations are joined ("split"); or only the first such part is
-            translated ("truncate"); or a ValueError ends the job behind the lines before ("error").
+            needed, and its parts' translations are joined ("split"); or as much of it as fits is
+            translated, in whole words ("truncate"); or a ValueError ends the job behind the lines
+            before ("error").
             A prefix and required phrases are asked of the first part, what is forbidden of each.
           lines_at_once: how many are read before they are translated: the more, the fewer rows of
             a batch are empty.
@@ -428,9 +438,9 @@ class Translator:
         choice = self._choice(options)  # now, not when the first line is asked for
         if alignments or attention:
             self._expect_attention()
-        if not 1 <= lines_at_once < 2**31:
+        if not (isinstance(lines_at_once, int) and 1 <= lines_at_once < 2**31):
             raise ValueError(
-                f"lines_at_once is {lines_at_once}; expected 1 or more, less than 2^31"
+                f"lines_at_once is {lines_at_once!r}; expected 1 or more, less than 2^31"
             )
         if overlong not in get_args(Overlong):
             raise ValueError(f"overlong is {overlong!r}; expected one of {get_args(Overlong)}")
@@ -457,12 +467,10 @@ class Translator:
             if not chunk:
                 break
             read, wrong = read_until(ValueError, map(_as_sentence, chunk))
-            if overlong == "error":
-                split = [[line] for line in read]
-            else:
-                most = 2 if overlong == "truncate" else None  # the second tells that there is more
-                split = parts_that_fit(read, self.tokenizer, self.config.decoding, most)
-            taken = [own[:1] if overlong == "truncate" else own for own in split]
+            taken = [[line] for line in read]
+            if overlong != "error":
+                split = split_line if overlong == "split" else truncate_line
+                taken = parts_that_fit(read, self.tokenizer, self.config.decoding, split)
             found = each_of_sentences(list(chain.from_iterable(taken)), *given)
             requests, refused = read_until(
                 ValueError, ([next(found) for _ in own] for own in taken)
@@ -470,11 +478,11 @@ class Translator:
             kept = taken[: len(requests)]
             sentences = list(chain.from_iterable(kept))
             translations = iter(translate(sentences, list(chain.from_iterable(requests))))
-            for own, parts in zip(kept, split, strict=False):
+            for line, own in zip(read, kept, strict=False):
                 of_parts = list(islice(translations, len(own)))
                 sources = [part.text for part in own]
                 translation = joined(sources, of_parts, sampled=choice.samples > 0)
-                yield translation._replace(overlong=len(parts) > 1)
+                yield translation._replace(overlong=own != [line])
             number += len(kept)
             if why := refused or wrong:
                 error = ValueError(f"line {number + 1}: {why}")
@@ -553,7 +561,8 @@ class Translator:
         )
         if not options.samples:
             return beam_size, values
-        sampling = Sampling(options.seed, float(options.temperature), options.top_k, options.top_p)
+        top_p = None if options.top_p is None else float(options.top_p)
+        sampling = Sampling(options.seed, float(options.temperature), options.top_k, top_p)
         return options.samples, values._replace(sampling=sampling)
 
     def check_pair(self, source: str, target: str) -> None:

@@ -163,7 +163,12 @@ def sentence_scores(utility: str, hypotheses: Sequence[str]) -> list[list[float]
     Args:
       utility: a key of `UTILITIES`.
       hypotheses: sentences.
+
+    Raises:
+      ValueError: the utility is none.
     """
+    if utility not in UTILITIES:
+        raise ValueError(f"utility is {utility!r}; expected one of {tuple(UTILITIES)}")
     metric = UTILITIES[utility]()
     return [
         [metric.sentence_score(hypothesis, [reference]).score for reference in hypotheses]

@@ -59,3 +59,8 @@ def test_expected_utility_by_hand():
 def test_one_hypothesis_stays():
     one = hypotheses(("", -1.0))
     assert minimum_bayes_risk(one, sampled=False) == one
+
+
+def test_a_utility_that_is_none_is_named():
+    with pytest.raises(ValueError, match="utility is 'ter'; expected one of "):
+        minimum_bayes_risk(hypotheses(("", -1.0)), "ter", sampled=False)

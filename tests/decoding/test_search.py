@@ -136,6 +136,14 @@ def test_greedy_takes_the_likeliest_first_piece():
     assert_same(listed(jax.device_get(found), 0), [(np.log(0.36), (A, C, EOS))])
 
 
+def test_the_unknown_piece_is_never_chosen():
+    # Of the likeliest way the first piece is "a": the best that is left begins with another.
+    found = greedy_search(
+        Chain.begin, Chain.decode_step, jnp.array([4]), max_length=4, unk_id=A, **IDS
+    )
+    assert_same(listed(jax.device_get(found), 0), [(np.log(0.38), (B, EOS))])
+
+
 def test_beam_of_two_finds_the_likeliest_sentence_and_stops():
     # "a c" (.36) is live when "b" (.38) ends: it can not get likelier, so it is dropped.
     assert_same(search_chain(0.0, 2), [(np.log(0.38), (B, EOS))])

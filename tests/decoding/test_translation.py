@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from nmt.decoding.translation import NOTHING, UNMET, Translation, joined, split_line
+from nmt.decoding.translation import NOTHING, UNMET, Translation, joined, split_line, truncate_line
 
 
 @pytest.mark.parametrize(
@@ -22,10 +22,25 @@ from nmt.decoding.translation import NOTHING, UNMET, Translation, joined, split_
 )
 def test_lines_are_split_at_ends_of_sentences_else_at_spaces_else_anywhere(line, expected):
     size = 14 if line in expected else 12
-    assert list(split_line(line, lambda part: len(part) <= size)) == expected
+    assert split_line(line, lambda part: len(part) <= size) == expected
 
 
-def test_the_first_part_is_had_without_the_others():
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("one two three four", "one two"),
+        ("one two thr four", "one two"),
+        ("one two th four", "one two th"),  # up to the last place
+        ("onetwothreefour", "onetwothre"),
+        ("  onetwothreefour", "  onetwoth"),  # not to nothing
+        ("one\u2003two. three", "one\u2003two."),
+    ],
+)
+def test_of_a_truncated_line_whole_words_are_kept(line, expected):
+    assert truncate_line(line, lambda part: len(part) <= 10) == [expected]
+
+
+def test_truncating_looks_at_little_more_than_the_line():
     looked_at = []
 
     def fits(part: str) -> bool:
@@ -33,8 +48,8 @@ def test_the_first_part_is_had_without_the_others():
         return len(part) <= 20
 
     line = "many words. " * 10_000
-    assert next(split_line(line, fits)) == "many words. "
-    assert sum(looked_at) < 3 * len(line)  # of all parts it would be 13 times
+    assert truncate_line(line, fits) == ["many words. many"]
+    assert sum(looked_at) < 2 * len(line)
 
 
 def listed(*found: tuple[str, float], **fields) -> Translation:
