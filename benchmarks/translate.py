@@ -172,11 +172,14 @@ def write_models(options: Options, folder: Path) -> dict[str, Sizes]:
     """Writes what CTranslate2 reads; returns the sizes of the models that it knows of."""
     tokens = [str(n) for n in range(VOCAB_SIZE)]
     tokens[PAD], tokens[BOS], tokens[EOS], tokens[3] = "<pad>", "<s>", "</s>", "<unk>"
-    if "CTranslate2" in options.contenders:
-        from ct2_convert import convert
-    else:
-        convert = lambda *_: None  # noqa: E731
-    convert(MODELS["base"], jax.device_get(random_model("base")[1]), tokens, folder / "base")
+
+    def write(config: TransformerConfig, params: Any, tokens: list[str], name: str) -> None:
+        if "CTranslate2" in options.contenders:
+            from ct2_convert import convert  # need not be installed where it is not measured
+
+            convert(config, jax.device_get(params), tokens, folder / name)
+
+    write(MODELS["base"], random_model("base")[1], tokens, "base")
     known = {"base": Sizes(TransformerConfig(), VOCAB_SIZE, [LENGTH] * max(options.sentences))}
     if options.workdir:
         translator = nmt.load(options.workdir)
@@ -184,8 +187,7 @@ def write_models(options: Options, folder: Path) -> dict[str, Sizes]:
             return known
         size = translator.tokenizer.vocab_sizes[0]
         tokens = translator.tokenizer.source.id_to_piece(list(range(size)))
-        params = jax.device_get(translator.params)
-        convert(translator.config.model, params, tokens, folder / "own")
+        write(translator.config.model, translator.params, tokens, "own")
         encoded = translator.tokenizer.encode_source(read_lines(options))
         known["own"] = Sizes(translator.config.model, size, [len(ids) for ids in encoded])
     return known

@@ -149,7 +149,6 @@ def greedy_search(
     Returns:
       K hypotheses a sentence.
     """
-    barred = [n for n in (pad_id, bos_id, unk_id) if n is not None]
 
     def start(sentence: Int[Array, " B"]) -> GreedyState:
         shape = (len(sentence), num_hypotheses)
@@ -166,7 +165,7 @@ def greedy_search(
     ) -> tuple[Cache, GreedyState]:
         progress = state.progress
         logits, cache = decode_step(constants, cache, state.token, progress.step)
-        logits, total = _bar(logits, rules, progress, barred)
+        logits, total = _bar(logits, rules, progress, (pad_id, bos_id, unk_id))
         token = choose(logits, progress)
         last = progress.step + 1 >= _of(max_lengths, progress.sentence)
         token = jnp.where(last[:, None], eos_id, token)
@@ -242,7 +241,6 @@ def beam_search(
       then.
     """
     select = select or _largest
-    barred = [n for n in (pad_id, bos_id, unk_id) if n is not None]
 
     def normalized(sums: Float[Array, "B K"], lengths: Int[Array, "B 1"]) -> Float[Array, "B K"]:
         return sums / length_normalization(lengths, length_penalty, length_offset)
@@ -264,7 +262,7 @@ def beam_search(
     def take_step(constants: Constants, cache: Cache, state: BeamState) -> tuple[Cache, BeamState]:
         progress = state.progress
         logits, cache = decode_step(constants, cache, state.token, progress.step)
-        logits, total = _bar(logits, rules, progress, barred)
+        logits, total = _bar(logits, rules, progress, (pad_id, bos_id, unk_id))
         offsets = state.sums - total
         selected = select(logits, offsets, progress)
         ends = _ends(logits[..., eos_id] + offsets, eos_id)
@@ -422,7 +420,7 @@ def _bar(
     logits: Float[Array, "B K V"],
     rules: Sequence[Rule],
     progress: Progress,
-    barred: Sequence[int],
+    barred: Sequence[int | None],
 ) -> tuple[Float[Array, "B K V"], Float[Array, "B K"]]:
     """Bars ids, and what the rules bar; sums all in the log domain.
 
@@ -430,9 +428,9 @@ def _bar(
     """
     # All that passes over them reads what is barred, and what the sum misses is added: transposed
     # or scaled, they are made once. Not `at[...].set`, for which XLA on CPU copies them twice.
-    never = logits[..., barred]
-    ids = jnp.arange(logits.shape[-1])
-    logits = jnp.where(reduce(or_, [ids == n for n in barred]), NEVER, logits)
+    ids, places = [n for n in barred if n is not None], jnp.arange(logits.shape[-1])
+    never = logits[..., ids]
+    logits = jnp.where(reduce(or_, [places == n for n in ids]), NEVER, logits)
     total = jnp.logaddexp(jax.nn.logsumexp(logits, axis=-1), jax.nn.logsumexp(never, axis=-1))
     for rule in rules:
         logits = rule(logits, progress)

@@ -422,8 +422,8 @@ class Translator:
             It is split at the sentence end, else the space, nearest to its middle, as often as
             needed, and its parts' translations are joined ("split"); or as much of it as fits is
             translated, in whole words ("truncate"); or a ValueError ends the job behind the lines
-            before ("error").
-            A prefix and required phrases are asked of the first part, what is forbidden of each.
+            before ("error"). A prefix and required phrases are asked of the first part, what is
+            forbidden of each.
           lines_at_once: how many are read before they are translated: the more, the fewer rows of
             a batch are empty.
           alignments: as in `translate`.
@@ -438,7 +438,7 @@ class Translator:
         choice = self._choice(options)  # now, not when the first line is asked for
         if alignments or attention:
             self._expect_attention()
-        if not (isinstance(lines_at_once, int) and 1 <= lines_at_once < 2**31):
+        if not (isinstance(lines_at_once, int | np.integer) and 1 <= lines_at_once < 2**31):
             raise ValueError(
                 f"lines_at_once is {lines_at_once!r}; expected 1 or more, less than 2^31"
             )

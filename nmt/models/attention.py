@@ -41,6 +41,21 @@ def sinusoidal_positions(positions: Int[Array, "..."], emb_dim: int) -> Float[Ar
     return jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1).reshape(*positions.shape, emb_dim)
 
 
+def attention_scores(
+    query: Float[Array, "*B T N H"], key: Float[Array, "*B S N H"]
+) -> Float[Array, "*B N T S"]:
+    """Computes Q Kᵀ / √H in float32 (Vaswani et al. 2017, section 3.2.1).
+
+    Args:
+      query: one vector a target position and head.
+      key: one vector a source position and head.
+    """
+    scale = query.shape[-1] ** -0.5
+    return jnp.einsum(
+        "...tnh,...snh->...nts", query * scale, key, preferred_element_type=jnp.float32
+    )
+
+
 def attention_weights(
     query: Float[Array, "*B T N H"],
     key: Float[Array, "*B S N H"],
@@ -49,19 +64,15 @@ def attention_weights(
     """Computes softmax(Q Kᵀ / √H) in float32 (Vaswani et al. 2017, equation 1).
 
     Args:
-      query: one vector a target position and head.
-      key: one vector a source position and head.
+      query: as in `attention_scores`.
+      key: as in `attention_scores`.
       mask: True where a query may attend. A query that may attend nowhere spreads its weight
         evenly, so that nothing becomes NaN.
 
     Returns:
       Weights that sum to 1 over the last axis.
     """
-    scale = query.shape[-1] ** -0.5
-    scores = jnp.einsum(
-        "...tnh,...snh->...nts", query * scale, key, preferred_element_type=jnp.float32
-    )
-    return masked_softmax(scores, mask)
+    return masked_softmax(attention_scores(query, key), mask)
 
 
 def masked_softmax(
@@ -99,16 +110,13 @@ def attend_to_part(
     """Attends to some of the keys, in float32.
 
     Args:
-      query: as in `attention_weights`.
-      key: as in `attention_weights`; there may be none.
+      query: as in `attention_scores`.
+      key: as in `attention_scores`; there may be none.
       value: as in `attend`.
       mask: as in `attention_weights`.
     """
-    scale, least = query.shape[-1] ** -0.5, jnp.finfo(jnp.float32).min
-    scores = jnp.einsum(
-        "...tnh,...snh->...nts", query * scale, key, preferred_element_type=jnp.float32
-    )
-    scores = jnp.where(mask, scores, least)
+    least = jnp.finfo(jnp.float32).min
+    scores = jnp.where(mask, attention_scores(query, key), least)
     largest = scores.max(-1, keepdims=True, initial=least)
     weights = jnp.exp(scores - largest)
     contexts = jnp.matmul(
