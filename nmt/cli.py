@@ -2,10 +2,12 @@
 
 import _thread
 import dataclasses
+import inspect
 import json
 import logging
 import math
 import os
+import re
 import signal
 import sys
 import threading
@@ -594,6 +596,9 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 
 def main() -> int:
     """Runs the command line."""
+    # What explains an option flows: tyro would break its lines where the source does.
+    for command in map(inspect.unwrap, COMMANDS.values()):
+        command.__doc__ = re.sub(r"\n {12}", " ", command.__doc__ or "")
     return run(
         lambda: tyro.extras.subcommand_cli_from_dict(
             COMMANDS,

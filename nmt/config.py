@@ -443,40 +443,46 @@ class DecodingConfig(_Group, group="decoding"):
 
 @dataclass(frozen=True, kw_only=True)
 class SearchOptions(_Group, group="options"):
-    """How the sentences of a call are translated."""
+    """How the sentences of a call are translated.
 
-    # Hypotheses kept a sentence; 1 is greedy; None is the run's configuration.
+    Attributes:
+      beam_size: Hypotheses kept a sentence; 1 is greedy; None is the run's configuration.
+      length_penalty: Power α of the length normalisation ((c + |Y|) / (c + 1))^α; None is the run's
+        configuration.
+      length_offset: The c of the length normalisation: 5 is GNMT's; 0 with α = 1 is the average
+        over the pieces.
+      n_best: Translations a sentence: the best one, and the others in `alternatives`.
+      min_length: Least pieces of a translation.
+      max_length_factor: A translation has at most so many pieces for each of its source ...
+      max_length_extra: ... and so many more, the end counted (Vaswani et al. 2017, section 6.1);
+        and at most decoding.max_source_length and 50.
+      no_repeat_ngram: Size of the n-grams of pieces that may not occur twice in a translation, but
+        where its prefix repeats them; 0 lets them.
+      samples: Translations a sentence that are drawn at random, in place of the n best; 0 searches.
+      temperature: Sharpens (below 1) or flattens (above 1) the distribution that samples are drawn
+        from.
+      top_k: Samples are drawn from this many of the likeliest pieces; None draws from all.
+      top_p: Samples are drawn from the likeliest pieces that together have this probability; None
+        draws from all.
+      seed: Of the samples; a sentence's depend on it and the seed alone.
+      one_row: Takes one sentence a device at a time: soonest for one, far slower for many.
+      bucket: Least source pieces of a compiled shape: a larger number compiles fewer shapes.
+    """
+
     beam_size: int | None = None
-    # Power α of the length normalisation ((c + |Y|) / (c + 1))^α; None is the run's configuration.
     length_penalty: float | None = None
-    # c of the length normalisation: 5 is GNMT's; 0 with α = 1 is the average over the pieces.
     length_offset: float = 5.0
-    # Translations a sentence: the best one, and the others in `alternatives`.
     n_best: int = 1
-    # Least pieces of a translation.
     min_length: int = 0
-    # A translation has at most so many pieces for each of its source ...
     max_length_factor: float = 1.0
-    # ... and so many more, the end counted (Vaswani et al. 2017, section 6.1); and at most
-    # decoding.max_source_length and 50.
     max_length_extra: int = EXTRA_TARGET_LENGTH
-    # Size of the n-grams of pieces that may not occur twice in a translation, but where its prefix
-    # repeats them; 0 lets them.
     no_repeat_ngram: int = 0
-    # Translations a sentence that are drawn at random, in place of the n best; 0 searches.
     samples: int = 0
-    # Sharpens (below 1) or flattens (above 1) the distribution that samples are drawn from.
     temperature: float = 1.0
-    # Samples are drawn from this many of the likeliest pieces; None draws from all.
     top_k: int | None = None
-    # Samples are drawn from the likeliest pieces that together have this probability; None draws
-    # from all.
     top_p: float | None = None
-    # Of the samples; a sentence's depend on it and the seed alone.
     seed: int = 0
-    # Takes one sentence a device at a time: soonest for one, far slower for many.
     one_row: bool = False
-    # Least source pieces of a compiled shape: a larger number compiles fewer shapes.
     bucket: int = 1
 
     def __post_init__(self) -> None:

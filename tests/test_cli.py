@@ -1,7 +1,9 @@
 """The `nmt` command: what it reads and writes, and what it makes of what tries to break it."""
 
+import dataclasses
 import errno
 import functools
+import inspect
 import io
 import json
 import math
@@ -25,7 +27,7 @@ import pytest
 
 import nmt
 from nmt import cli, parallel, progress
-from nmt.config import InputError
+from nmt.config import InputError, SearchOptions
 from nmt.decoding.translation import Translation
 
 COMMAND = [sys.executable, "-m", "nmt"]
@@ -85,6 +87,30 @@ def mistakes(result: Result) -> list[str]:
     assert "Traceback" not in result.err
     usual = "compiles at most |translated |score: |align: |" + MAYBE_CUT
     return [line for line in result.err.splitlines() if not re.match(usual, line)]
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_help_explains_every_option_in_lines_as_wide_as_the_terminal(name, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "2000")
+    monkeypatch.setattr(sys, "argv", ["nmt", name, "--help"])
+    with pytest.raises(SystemExit) as raised:
+        cli.main()
+    assert raised.value.code == 0
+    text = capsys.readouterr().out
+    options = [*inspect.signature(cli.COMMANDS[name]).parameters]
+    explained = explanations(cli.COMMANDS[name])
+    if "options" in options:
+        options.remove("options")
+        options += [field.name for field in dataclasses.fields(SearchOptions)]
+        explained |= explanations(SearchOptions)
+    for option in options:
+        assert re.search(rf"{re.escape(explained[option])} \((default: |required\))", text), option
+
+
+def explanations(documented: Callable) -> dict[str, str]:
+    """What a docstring says of each argument or attribute."""
+    found = re.findall(r"^( +)(\w+): (.*(?:\n\1 +.*)*)", inspect.getdoc(documented), re.MULTILINE)
+    return {name: " ".join(text.split()) for _, name, text in found}
 
 
 # Reading and writing.
