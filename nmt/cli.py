@@ -598,7 +598,7 @@ def main() -> int:
     """Runs the command line."""
     # What explains an option flows: tyro would break its lines where the source does.
     for command in map(inspect.unwrap, COMMANDS.values()):
-        command.__doc__ = re.sub(r"\n {12}", " ", command.__doc__ or "")
+        command.__doc__ = re.sub(r"\n {8}", " ", inspect.getdoc(command) or "")
     return run(
         lambda: tyro.extras.subcommand_cli_from_dict(
             COMMANDS,
