@@ -15,9 +15,9 @@ import tyro
 from train_step import machine
 
 import nmt
-from nmt.cli import read_file
 from nmt.decoding.loading import Precision
 from nmt.evaluation.metrics import corpus_scores
+from nmt.streams import read_file
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import psutil
@@ -72,7 +73,10 @@ def mixed(options: Options) -> Iterator[str]:
         rng = random.Random(0)
         for _ in range(options.num_lines):
             count = rng.choices((1, 2, 4, 8, 16), weights=(16, 8, 4, 2, 1))[0]
-            yield " ".join(file.readline().rstrip("\n") for _ in range(count))
+            sentences = [line.rstrip("\n") for line in islice(file, count)]
+            if len(sentences) < count:
+                raise SystemExit(f"{options.lines} has not enough for {options.num_lines:,} lines")
+            yield " ".join(sentences)
 
 
 def feed(process: subprocess.Popen[str], text: str) -> None:

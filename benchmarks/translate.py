@@ -57,6 +57,8 @@ others' turns leave nothing of it in the caches."""
 LONGEST = 64
 """Pieces that a translation of the trained model may have."""
 
+NUM_CORES = len(os.sched_getaffinity(0))
+
 CACHE = 32 << 20
 """Bytes of weights that stay near the cores from step to step."""
 
@@ -342,7 +344,11 @@ def ct2_decoder(
     @cache
     def made(name: str) -> Any:
         return ctranslate2.Translator(
-            str(folder / name), device, compute_type=precision, inter_threads=1, intra_threads=2
+            str(folder / name),
+            device,
+            compute_type=precision,
+            inter_threads=1,
+            intra_threads=NUM_CORES,
         )
 
     encode = options.workdir and read_tokenizer(options.workdir).source.encode

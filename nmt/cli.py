@@ -74,8 +74,9 @@ def translate(
         lines_at_once: Lines to read before they are translated: 1 answers each line at once.
         alignments: File to write the word alignments to, a line for each line: 0-0 1-2 aligns the
             first words of both, and the second with the third. JSON holds them too then.
-        mbr: Takes, of the samples or the n best, not the likeliest but the one that agrees most
-            with the others, by this measure (minimum Bayes risk); None takes the likeliest.
+        mbr: Takes, of the samples or the n best, not the first but the one that agrees most with
+            the others, by this measure (minimum Bayes risk); None takes the first, the likeliest of
+            the n best.
         options: How to search.
     """
     translator = load_all(workdir, checkpoint, precision)
@@ -86,7 +87,7 @@ def translate(
     if mbr and (options.samples or options.n_best) < 2:
         raise InputError("--mbr compares several translations; give --samples or --n-best")
     if mbr and alignments:
-        raise InputError("--alignments are of the likeliest translation; leave out --mbr")
+        raise InputError("--alignments are of the first translation; leave out --mbr")
     how = {
         "overlong": overlong,
         "lines_at_once": lines_at_once,
@@ -277,6 +278,8 @@ def evaluate(
         raise InputError("give either --hypotheses, or --workdir and --source")
     if not workdir and (checkpoint, precision, options) != (("best",), None, SearchOptions()):
         raise InputError("--checkpoint, --precision and options are for what --workdir translates")
+    if (options.samples or options.n_best) > 1:
+        raise InputError("one translation of a line is measured: leave out --n-best and --samples")
     if figure and source is None:
         raise InputError("--figure needs --source: BLEU is drawn by the length of the sources")
     if figure and figure.suffix not in (".png", ".pdf", ".svg"):

@@ -452,10 +452,10 @@ class SearchOptions(_Group, group="options"):
       length_offset: The c of the length normalisation: 5 is GNMT's; 0 with α = 1 is the average
         over the pieces.
       n_best: Translations a sentence: the best one, and the others in `alternatives`.
-      min_length: Least pieces of a translation.
+      min_length: Least pieces of a translation, the end not counted.
       max_length_factor: A translation has at most so many pieces for each of its source ...
       max_length_extra: ... and so many more, the end counted (Vaswani et al. 2017, section 6.1);
-        and at most decoding.max_source_length and 50.
+        and never more than the sum of decoding.max_source_length and 50.
       no_repeat_ngram: Size of the n-grams of pieces that may not occur twice in a translation, but
         where its prefix repeats them; 0 lets them.
       samples: Translations a sentence that are drawn at random, in place of the n best; 0 searches.

@@ -197,6 +197,12 @@ def test_given_translations_are_scored_and_aligned(run, translator, tmp_path, co
     assert [float(line) for line in result.out.split()] == pytest.approx(
         [t.score for t in translator.score(pairs)], abs=1e-6
     )
+    options = "--length-penalty", 1, "--length-offset", 0
+    averages = command("score", "--workdir", run, *options, text=text)
+    expected = translator.score(pairs, length_penalty=1.0, length_offset=0.0)
+    assert [float(line) for line in averages.out.split()] == pytest.approx(
+        [t.score for t in expected], abs=1e-6
+    )
     shapes = f"{translator.shapes()} (rows, source pieces)"
     declared, counted = result.err.splitlines()
     assert declared == f"compiles at most 3 shapes of force: {shapes}"
@@ -231,7 +237,7 @@ def test_given_translations_are_scored_and_aligned(run, translator, tmp_path, co
     assert "gold, line 2: '0:0' is no link" in mistakes(result)[0]
 
 
-def test_the_translation_that_agrees_most(run, command):
+def test_the_translation_that_agrees_most(run, command, monkeypatch):
     options = ("translate", "--workdir", run, "--samples", 5, "--format", "json")
     plain = command(*options, text="The boy sleeps.\n")
     chosen = command(*options, "--mbr", "chrf", text="The boy sleeps.\n")
@@ -240,6 +246,14 @@ def test_the_translation_that_agrees_most(run, command):
         sorted(x["text"] for x in (found, *found["alternatives"])) for found in (plain, chosen)
     ]
     assert texts[0] == texts[1]
+    weighed = MagicMock(wraps=cli.minimum_bayes_risk)
+    monkeypatch.setattr(cli, "minimum_bayes_risk", weighed)
+    for kind, sampled in ("--samples", True), ("--n-best", False):
+        options = kind, 2, "--beam-size", 2, "--mbr", "bleu"
+        result = command("translate", "--workdir", run, *options, text="The boy sleeps.\n")
+        assert result.status == 0
+        assert weighed.call_args.args[1:] == ("bleu",)
+        assert weighed.call_args.kwargs == {"sampled": sampled}
     result = command("translate", "--workdir", run, "--mbr", "chrf")
     assert result.status == 2
     assert mistakes(result) == [
@@ -310,6 +324,8 @@ def test_systems_are_measured_and_compared(run, translator, tmp_path, command):
         (["--hypotheses", "two", "--precision", "int8"], "are for what --workdir translates"),
         (["--hypotheses", "two", "--beam-size", "2"], "are for what --workdir translates"),
         (["--checkpoint", "latest"], "are for what --workdir translates"),
+        (["--workdir", "run", "--source", "two", "--n-best", "2"], "one translation of a line is"),
+        (["--workdir", "run", "--source", "two", "--samples", "2"], "one translation of a line is"),
         (["--hypotheses", "two", "--language", "ja"], "pip install"),
         (["--hypotheses", "bytes"], "bytes, line 2: byte 1 is 0xff, which is not UTF-8"),
     ],

@@ -16,7 +16,7 @@ from nmt.models.seq2seq import attention_maps
 KINDS = ("encoder", "decoder", "cross", "saliency")
 """Of attention; which of them there are is a model's matter."""
 
-_attention_maps = jax.jit(attention_maps, static_argnums=0)
+_attention_maps = jax.jit(decoder.in_float32(attention_maps), static_argnums=0)
 _saliency = jax.jit(decoder.saliency, static_argnums=(0, 1))
 
 

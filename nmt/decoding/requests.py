@@ -1,5 +1,6 @@
 """What is asked of a translator, as ids, and refused where no shape has room for it."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -92,7 +93,7 @@ def of_pairs(
     """Encodes pairs, of which the whole target is prescribed: text, or pieces that were found.
 
     Raises:
-      ValueError: one has more pieces than fit.
+      ValueError: one has more pieces than fit, or is no translation by this vocabulary.
     """
     for number, pair in enumerate(pairs):
         match pair:
@@ -102,13 +103,10 @@ def of_pairs(
                 raise ValueError(f"pair {number} is {pair!r}; expected a source and a target")
     sources = tokenizer.encode_source([source for source, _ in pairs])
     texts = iter(tokenizer.encode_target([x for _, x in pairs if isinstance(x, str)]))
-    targets = [
-        next(texts) if isinstance(x, str) else [*tokenizer.ids(x.tokens), tokenizer.eos_id]
-        for _, x in pairs
-    ]
     requests = []
-    for number, (source, target) in enumerate(zip(sources, targets, strict=True)):
+    for number, (source, (_, given)) in enumerate(zip(sources, pairs, strict=True)):
         try:
+            target = next(texts) if isinstance(given, str) else _of_translation(given, tokenizer)
             requests.append(_of_pair(source, target, decoding))
         except ValueError as error:
             raise ValueError(f"pair {number}: {error}") from None
@@ -193,6 +191,17 @@ def _expect_phrases(name: str, phrases: object) -> None:
     # What can be read once only would be heeded in part.
     if not isinstance(phrases, Sequence) or not all(isinstance(x, str) for x in phrases):
         raise ValueError(f"{name} is {phrases!r}; expected a sequence of phrases")
+
+
+def _of_translation(given: Translation, tokenizer: Tokenizer) -> list[int]:
+    """Looks up the pieces of what a search found."""
+    if given.score == -math.inf:
+        raise ValueError("the search found no translation")
+    ids = tokenizer.ids(given.tokens)
+    for piece, known in zip(given.tokens, tokenizer.target.id_to_piece(ids), strict=True):
+        if piece != known:
+            raise ValueError(f"the vocabulary has no piece {piece!r}; it is another model's")
+    return [*ids, tokenizer.eos_id]
 
 
 def _of_pair(source: list[int], target: list[int], decoding: DecodingConfig) -> Request:

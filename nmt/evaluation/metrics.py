@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from sacrebleu.metrics import BLEU, CHRF, TER
 from sacrebleu.significance import PairedTest
@@ -107,17 +107,17 @@ def compare(
       language: as in `metrics`.
 
     Returns:
-      A comparison for each test and measure. Its probability is 1 where the two do not differ at
-      all, for which sacreBLEU, that counts what differs by more, gives the least there is.
+      A comparison for each test and measure. Its probability is 1 where both systems have the same
+      score, for which sacreBLEU, that counts what differs by more, gives the least there is.
     """
     systems: list[tuple[str, Sequence[str]]] = [("baseline", baseline), ("system", hypotheses)]
     found = []
     for test, kind in (("paired bootstrap", "bs"), ("approximate randomisation", "ar")):
         paired = PairedTest(systems, metrics(language), [list(references)], kind)
         signatures, results = paired()
-        of_system: dict[str, Any] = {name: column[1] for name, column in results.items()}
         for name, signature in signatures.items():
-            p_value = 1.0 if list(hypotheses) == list(baseline) else of_system[name].p_value
+            of_baseline, of_system = cast("list[Any]", results[name])
+            p_value = 1.0 if of_system.score == of_baseline.score else of_system.p_value
             found.append(Comparison(test, name, float(p_value), f"{name}|{signature}"))
     return found
 

@@ -1,8 +1,8 @@
 """Several models as one, for decoding: the mean of their log-probabilities."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
@@ -16,16 +16,17 @@ Cache: TypeAlias = Any
 
 
 class MeanOutput(NamedTuple):
-    """The outputs of all members, of which the logits are the mean of the log-probabilities.
+    """The outputs of all members, of which the logits are the mean.
 
-    A search renormalises them: the distribution is the geometric mean of the members'.
+    That is the mean of their log-probabilities but for a constant, which a search normalises away:
+    the distribution is the geometric mean of the members'.
     """
 
     outputs: tuple[Output, ...]
 
     @property
     def logits(self) -> Float[Array, "B T V"]:
-        """Computes the mean of the log-probabilities."""
+        """Computes the mean of the logits."""
         return _mean([output.logits for output in self.outputs])
 
     def sentence(self, number: Int[Array, ""]) -> "MeanOutput":
@@ -66,7 +67,7 @@ class Ensemble(nn.Module):
         token: Int[Array, "B K"],
         step: Int[Array, " B"],
     ) -> tuple[Float[Array, "B K V"], tuple[Cache, ...]]:
-        """Averages the members' log-probabilities of each hypothesis' next piece."""
+        """Averages the members' logits of each hypothesis' next piece."""
         steps = [
             m.decode_step(own, cache, token, step)
             for m, own, cache in zip(self.members, constants, caches, strict=True)
@@ -82,5 +83,5 @@ class Ensemble(nn.Module):
         )
 
 
-def _mean(logits: Any) -> Float[Array, "..."]:
-    return jnp.mean(jnp.stack([jax.nn.log_softmax(x) for x in logits]), axis=0)
+def _mean(logits: Sequence[Float[Array, "..."]]) -> Float[Array, "..."]:
+    return jnp.mean(jnp.stack(logits), axis=0)

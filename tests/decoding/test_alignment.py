@@ -93,6 +93,8 @@ def test_nothing_is_aligned_to_nothing():
     assert align(empty, Aligner(0, None)) == ()
     looks = attention(0, 0)._replace(num_words=(3, 4))  # a last word that has no piece
     assert [target for _, target in align(looks, Aligner(0, 0))] == [0, 1, 2]
+    looks = attention(0, 0)._replace(target=np.array([0, 2, 2, 2]))  # one in the middle
+    assert [target for _, target in align(looks, Aligner(0, 0))] == [0, 2]
 
 
 def test_pharaoh_is_written_and_read():

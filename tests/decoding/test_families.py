@@ -11,7 +11,7 @@ import pytest
 from test_translator import CONFIG, SENTENCES, teacher_forced
 
 import nmt
-from nmt.analysis.attention import attention
+from nmt.analysis.attention import _attention_maps, attention
 from nmt.config import ModelConfig, RecurrentConfig
 from nmt.data import tokenizer
 from nmt.data.corpora import load_corpus
@@ -163,6 +163,8 @@ def test_no_product_of_float32_is_rounded(translator):
     given = *given, target
     check_products(partial(decoder.force, translator.model, ids), *given, decoder.Values())
     check_products(partial(decoder.saliency, translator.model, ids), *given)
+    arrays = decoder.teacher_forced(ids, source, target)
+    check_products(partial(_attention_maps, translator.model), translator.params, *arrays)
     if translator.aligner:
         check_products(partial(decoder.cross_attention, translator.model, ids), *given)
     assert jax.config.jax_default_matmul_precision is None

@@ -56,6 +56,17 @@ def test_expected_utility_by_hand():
     assert texts(minimum_bayes_risk(many, sampled=True)) == ["aa bc", "aa bc", "aa bb"]
 
 
+def test_the_others_are_the_references():
+    # chrF2 weighs recall twice: of the two, either sure of all that it has or of half of it.
+    many = hypotheses(("aa bb cc dd", -1.0), ("aa bb", -1.0), ("aa bb ee ff", -1.0))
+    lines = [x.text for x in (many, *many.alternatives)]
+    expected = [sum(row) for row in sentence_scores("chrf", lines)]
+    swapped = [sum(column) for column in zip(*sentence_scores("chrf", lines), strict=True)]
+    found = texts(minimum_bayes_risk(many, sampled=True))
+    assert found == sorted(lines, key=lambda line: -expected[lines.index(line)])
+    assert found != sorted(lines, key=lambda line: -swapped[lines.index(line)])
+
+
 def test_one_hypothesis_stays():
     one = hypotheses(("", -1.0))
     assert minimum_bayes_risk(one, sampled=False) == one

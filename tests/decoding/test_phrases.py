@@ -6,7 +6,9 @@ import pytest
 
 from nmt.config import TokenizerConfig
 from nmt.data import tokenizer
+from nmt.decoding.buckets import MAX_PHRASE_LENGTH, Request
 from nmt.decoding.phrases import cut, cut_otherwise, occurrences, word_edges
+from nmt.decoding.requests import stricter
 
 LINES = ["a cat and the cats", "a cat, the cat's hat", "the man in a hat.", "mankind is here."] * 30
 TOKENIZER = tokenizer.train(TokenizerConfig(vocab_size=400), LINES, LINES)
@@ -33,6 +35,7 @@ def ids(*pieces: str) -> list[int]:
         ("\u0928\u094d\u0926", "\u0928", []),  # goes on with a mark upon it
         ("\u9ed2\u732b\u304c\u3044\u308b", "\u732b", [1]),  # no spaces between words
         ("aa aa", "aa", [0, 3]),
+        ("xna na na", "na na", [4]),  # behind one that begins inside a word, and into it
         ("anything", "", []),
     ],
 )
@@ -104,3 +107,12 @@ def test_a_phrase_is_cut_as_it_stands_in_a_sentence(phrase, expected):
 )
 def test_where_a_phrase_stands_its_pieces_are_found(pieces, phrases, expected):
     assert [shown(way) for way in cut_otherwise(ids(*pieces), phrases, TOKENIZER)] == expected
+
+
+def test_of_a_way_that_is_too_long_its_end_is_forbidden():
+    phrase = "a cat and the cats"
+    pieces = ["\u2581" if character == " " else character for character in f" {phrase}"]
+    assert len(pieces) > MAX_PHRASE_LENGTH
+    asked = Request(ids("\u2581a"), forbidden=(cut(phrase, TOKENIZER),))
+    again = stricter(asked, [phrase], [pieces], TOKENIZER)
+    assert [shown(way) for way in again.forbidden[1:]] == [pieces[-MAX_PHRASE_LENGTH:]]

@@ -12,6 +12,7 @@ from random_models import (
     CLOSE,
     EOS,
     IDS,
+    PAD,
     VOCAB,
     A,
     B,
@@ -34,7 +35,7 @@ from nmt.decoding.rules import (
     no_repeated_ngrams,
     required_phrases,
 )
-from nmt.decoding.search import Hypotheses, beam_search, greedy_search
+from nmt.decoding.search import Hypotheses, Progress, beam_search, greedy_search
 
 _ = NO_PIECE
 
@@ -203,6 +204,20 @@ def test_each_sentence_has_its_own_phrases():
         assert all(with_phrase[::2]) if kind == "required" else not any(with_phrase[::2])
         for x, y in zip(found, free, strict=True):
             np.testing.assert_array_equal(x[1::2], y[1::2])
+
+
+def test_a_required_word_just_said_goes_on_to_the_best_that_leaves_it_whole():
+    # Hypothesis 0 ends in A B, which C would make another word; all that is likely comes of 1.
+    # The best that holds both pieces, then the best that holds one.
+    phrases = jnp.array([[[A, B, NO_PIECE]]])
+    select = required_phrases(phrases, EOS, EDGES)[1]
+    tokens = jnp.array([[[A, B, PAD], [C, C, PAD]]])
+    progress = Progress(jnp.array([0]), jnp.array([2]), tokens)
+    logits = jnp.array([[[-jnp.inf, -jnp.inf, -4.0, -2.0, -3.0, -1.0]] * 2])
+    sums, parents, token = select(logits, jnp.array([[-90.0, 0.0]]), progress)
+    assert parents.tolist() == [[0, 1]]
+    assert token.tolist() == [[A, A]]
+    assert sums.tolist() == [[-92.0, -2.0]]
 
 
 def test_ngrams_longer_than_any_translation_bar_nothing_and_take_no_time():

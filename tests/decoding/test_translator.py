@@ -4,7 +4,7 @@ import copy
 import re
 from dataclasses import replace
 from functools import cache, partial
-from itertools import islice
+from itertools import islice, pairwise
 from unittest.mock import MagicMock
 
 import jax
@@ -32,6 +32,7 @@ from nmt.decoding import buckets, decoder
 from nmt.decoding.buckets import Request, batches
 from nmt.decoding.compiled import Compiled
 from nmt.decoding.decoder import Phrases
+from nmt.decoding.requests import of_sentences
 from nmt.decoding.rules import NO_PIECE
 from nmt.decoding.search import Hypotheses, beam_search, greedy_search
 from nmt.decoding.translation import NOTHING, UNMET, split_line, truncate_line
@@ -193,6 +194,12 @@ def test_pieces_of_a_translation_are_scored_and_aligned_as_they_are():
     np.testing.assert_allclose(
         scored.token_log_probs, force(SENTENCES[0], letters.tokens), atol=1e-4
     )
+    stranger = NOTHING._replace(tokens=("\u2581a", "\u2581xyzzy"))
+    for call in (own.score, own.align):
+        with pytest.raises(ValueError, match="pair 1: the vocabulary has no piece '\u2581xyzzy'"):
+            call([pairs[0], (SENTENCES[0], stranger)])
+        with pytest.raises(ValueError, match="pair 0: the search found no translation"):
+            call([(SENTENCES[0], UNMET)])
     (links,) = own.align([(SENTENCES[0], letters)])
     assert {target for _, target in links} == {0, 1}
 
@@ -261,6 +268,14 @@ def test_prefix_forbidden_and_required_phrases_are_heeded(beam_size):
             assert not sentence.strip() or all(
                 contains(translation.tokens, pieces(phrase)) for phrase in wanted
             )
+
+
+def test_a_prefix_may_repeat_what_no_other_may():
+    asked = nmt.Sentence("The boy sleeps.", prefix="a a a a")
+    (found,) = translator().translate([asked], no_repeat_ngram=2)
+    assert found.tokens[:4] == pieces("a a a a")
+    pairs = list(pairwise(found.tokens[3:]))
+    assert len(set(pairs)) == len(pairs)
 
 
 def test_phrases_that_are_asked_for_may_overlap():
@@ -410,6 +425,15 @@ def test_values_compile_nothing_and_what_is_compiled_is_counted():
     before = len(own.compiled)
     own.translate(SENTENCES[:1], alignments=True, max_length_factor=3.0)
     assert len(own.compiled) == before
+
+
+def test_alignments_take_the_shape_of_their_search():
+    parts = (getattr(translator(), name) for name in ("model", "params", "tokenizer"))
+    own = nmt.Translator(*parts, CONFIG)
+    own.translate(SENTENCES[2:3], alignments=True, max_length_factor=3.0)  # more than 66 pieces
+    names, shapes = zip(*own.compiled, strict=True)
+    assert sorted(names) == ["cross_attention", "search"]
+    assert shapes[0] == shapes[1] != own.shapes()[0]
 
 
 LONG = "The old woman sees a red house. " * 30
@@ -667,6 +691,16 @@ def test_the_longest_translation_is_a_function_of_the_source(beam_size):
     assert not any(t.cut for t in longest if len(t.token_log_probs) < 114)
     with pytest.raises(ValueError, match="min_length is 2; expected between 0"):
         own.translate(SENTENCES, max_length_extra=2, min_length=2)
+
+
+def test_the_longest_that_may_be_is_computed_as_the_compiled_search_does():
+    own = translator()
+    options = SearchOptions(max_length_factor=0.58, max_length_extra=1)
+    given = own.tokenizer, own.config.decoding, options
+    (request,) = of_sentences([nmt.Sentence("a " * 49)], *given)
+    assert len(request.source) == 50
+    assert int(0.58 * 50) == 28  # where float32 has 29
+    assert request.max_length == 1 + int(jnp.int32(jnp.float32(0.58) * 50))
 
 
 def test_arrays_are_searched_by_a_pure_function():

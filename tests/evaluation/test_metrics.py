@@ -1,6 +1,7 @@
 import pytest
+from sacrebleu.metrics import BLEU, CHRF
 
-from nmt.evaluation.metrics import Bin, bleu_by_length, compare, corpus_scores
+from nmt.evaluation.metrics import Bin, bleu_by_length, compare, corpus_scores, sentence_scores
 
 REFERENCES = ["The cat sat on the mat today.", "A second sentence, longer than the first one was."]
 
@@ -46,11 +47,25 @@ def test_a_worse_system_is_told_from_chance():
     assert "|bs:1000|" in found["paired bootstrap", "BLEU"].signature
     assert "|ar:10000|" in found["approximate randomisation", "BLEU"].signature
     assert all(x.p_value == 1 for x in compare(worse, worse, references))
+    # Other lines of the same score: sacreBLEU would tell them apart.
+    spaced = [line + " " for line in worse]
+    assert all(x.p_value == 1 for x in compare(worse, spaced, references))
     # Two systems that are as bad, each in every second sentence.
     pairs = list(zip(references, worse, strict=True))
     one = [pair[number % 2] for number, pair in enumerate(pairs)]
     other = [pair[1 - number % 2] for number, pair in enumerate(pairs)]
     assert all(x.p_value > 0.1 for x in compare(one, other, references))
+
+
+@pytest.mark.parametrize(
+    ("utility", "metric"), [("chrf", CHRF()), ("bleu", BLEU(effective_order=True))]
+)
+def test_sentences_are_measured_against_each_other(utility, metric):
+    lines = ["the cat sat on the mat", "the cat"]
+    scores = sentence_scores(utility, lines)
+    for row, hypothesis in zip(scores, lines, strict=True):
+        assert row == [metric.sentence_score(hypothesis, [line]).score for line in lines]
+    assert scores[0][1] != pytest.approx(scores[1][0], abs=1)
 
 
 def test_bins_are_of_the_words_of_the_source():
@@ -70,4 +85,7 @@ def test_bins_are_of_the_words_of_the_source():
 def test_a_language_is_known_with_its_region_or_script(language):
     given = ["我们走吧。"], ["我们走了。"]
     assert corpus_scores(*given, language) == corpus_scores(*given, "zh")
-    assert "tok:zh" in corpus_scores(*given, language)[0].signature
+    bleu, ter = corpus_scores(*given, language, ["BLEU", "TER"])
+    assert "tok:zh" in bleu.signature
+    assert "norm:yes|" in ter.signature
+    assert "asian:yes|" in ter.signature
