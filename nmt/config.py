@@ -49,6 +49,11 @@ _STRICT = pydantic.ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 @functools.cache
+def _hints(group: type) -> dict[str, Any]:
+    return get_type_hints(group)
+
+
+@functools.cache
 def _adapter(hint: Any) -> Any:
     return pydantic.TypeAdapter(hint, config=None if dataclasses.is_dataclass(hint) else _STRICT)
 
@@ -71,7 +76,8 @@ class _Group:
 
     def _expect_types(self) -> None:
         """Comes before values are compared."""
-        for name, hint in get_type_hints(type(self)).items():
+        group: Any = type(self)
+        for name, hint in _hints(group).items():
             if name != "group":
                 try:
                     _adapter(hint).validate_python(getattr(self, name))

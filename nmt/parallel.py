@@ -88,6 +88,7 @@ def num_local_devices() -> int:
     return jax.local_device_count()
 
 
+@cache  # as it is asked at each translation, and reads files
 def num_programs() -> int:
     """Counts the programs that are best run beside each other, each on all devices of this host.
 

@@ -56,9 +56,12 @@ def system(tmp_path, monkeypatch) -> Iterator[Callable[[dict[str, str]], None]]:
             path.write_text(text)
 
     monkeypatch.setattr(parallel, "Path", lambda *names: tmp_path / Path(*names).relative_to("/"))
-    parallel._control_groups.cache_clear()
+    kept = parallel._control_groups, parallel.num_programs
+    for function in kept:
+        function.cache_clear()
     yield make
-    parallel._control_groups.cache_clear()
+    for function in kept:
+        function.cache_clear()
 
 
 V1, V2 = "7:pids:/\n4:memory:/jobs/5\n3:cpu,cpuacct:/jobs\n0::/\n", "0::/jobs/5\n"

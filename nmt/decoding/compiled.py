@@ -2,6 +2,7 @@
 
 import math
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -57,7 +58,9 @@ class Compiled:
         self._compiling = threading.Lock()
         self._changed = threading.Condition()  # of the two below
         self._running: list[int] = []  # bytes that each needs
-        self._available = 0.0  # bytes there were when nothing ran
+        self._available = 0.0  # bytes there were when nothing ran,
+        self._looked = -math.inf  # at that time
+        self._pool = ThreadPoolExecutor(parallel.num_programs())
 
     def run(self, params: Params, calls: Iterable[Call]) -> Iterator[Any]:
         """Yields what each call gives, as NumPy arrays, in their order.
@@ -74,11 +77,10 @@ class Compiled:
         """
         started: deque[Future[Any]] = deque()
         num_programs = parallel.num_programs()
-        pool = ThreadPoolExecutor(num_programs)
         try:
             for call in calls:
                 program = self.compile(params, call)
-                started.append(pool.submit(self._run, program, params, call))
+                started.append(self._pool.submit(self._run, program, params, call))
                 while len(running := [f for f in started if not f.done()]) > num_programs:
                     wait(running, return_when=FIRST_COMPLETED)
                 while started and (started[0].done() or len(started) > MOST_RESULTS):
@@ -86,7 +88,8 @@ class Compiled:
             while started:
                 yield started.popleft().result()
         finally:  # whoever is interrupted need not wait for what runs
-            pool.shutdown(wait=False, cancel_futures=True)
+            for future in started:
+                future.cancel()
 
     def compile(self, params: Params, call: Call) -> Program:
         """Compiles what a call and all of its shapes and types need; runs nothing.
@@ -141,7 +144,7 @@ class Compiled:
         """Waits until a program has room beside those that run; alone it always has."""
 
         def has_room() -> bool:
-            self._look()
+            self._look(seconds=1.0)
             few = len(self._running) < parallel.num_programs()
             beside = few and sum(self._running) + bytes_needed <= self._available
             return beside or not self._running
@@ -156,11 +159,15 @@ class Compiled:
                 self._running.remove(bytes_needed)
                 self._changed.notify_all()
 
-    def _look(self) -> None:
-        """Reads how much memory there is: while nothing runs, which would count as taken."""
-        if not self._running:
+    def _look(self, seconds: float = 0.0) -> None:
+        """Reads how much memory there is, unless that was done within so many seconds.
+
+        While something runs, what it needs would count as taken: then it is not read.
+        """
+        now = time.monotonic()
+        if not self._running and now >= self._looked + seconds:
             available = parallel.memory_available()
-            self._available = math.inf if available is None else available
+            self._available, self._looked = math.inf if available is None else available, now
 
 
 def _way_out(rows_that_fit: int, searches: bool) -> str:

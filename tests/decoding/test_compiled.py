@@ -178,3 +178,17 @@ def test_what_runs_is_not_counted_as_memory_that_is_missing(monkeypatch):
         with pytest.raises(InputError, match=r"quadrupled of 16 rows of 3 source pieces needs"):
             list(compiled.run({}, [Call(quadrupled, (SOURCE,))]))
     assert [name for name, _ in compiled.shapes] == ["doubled", "tripled", "quadrupled"]
+
+
+def test_memory_is_read_again_after_a_while_and_where_there_is_too_little(monkeypatch):
+    compiled, clock, read = made(), [0.0], []
+    monkeypatch.setattr(parallel, "memory_available", lambda: read.append(clock[0]) or 10)
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    for clock[0] in (0.0, 0.5, 1.5):
+        with compiled._room(5):
+            pass
+    assert read == [0.0, 1.5]
+    monkeypatch.setattr(compiled, "_compile", lambda *_: Program(None, "it needs 20", 1, 20))
+    with pytest.raises(InputError, match="it needs 20, and 0 MB are available"):
+        compiled.compile({}, Call(doubled, (SOURCE,)))
+    assert read == [0.0, 1.5, 1.5]
