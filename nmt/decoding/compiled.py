@@ -56,11 +56,11 @@ class Compiled:
         self.shapes: list[tuple[str, tuple[int, int]]] = []
         self._programs: dict[tuple[Any, ...], Program] = {}
         self._compiling = threading.Lock()
-        self._changed = threading.Condition()  # of the two below
+        self._pool = ThreadPoolExecutor(parallel.num_programs())
+        self._changed = threading.Condition()  # of what is below
         self._running: list[int] = []  # bytes that each needs
         self._available = 0.0  # bytes there were when nothing ran,
         self._looked = -math.inf  # at that time
-        self._pool = ThreadPoolExecutor(parallel.num_programs())
 
     def run(self, params: Params, calls: Iterable[Call]) -> Iterator[Any]:
         """Yields what each call gives, as NumPy arrays, in their order.

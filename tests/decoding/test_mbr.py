@@ -57,7 +57,7 @@ def test_expected_utility_by_hand():
 
 
 def test_the_others_are_the_references():
-    # chrF2 weighs recall twice: of the two, either sure of all that it has or of half of it.
+    # Half of a reference is worth less than a reference and as much again: chrF2 prefers recall.
     many = hypotheses(("aa bb cc dd", -1.0), ("aa bb", -1.0), ("aa bb ee ff", -1.0))
     lines = [x.text for x in (many, *many.alternatives)]
     expected = [sum(row) for row in sentence_scores("chrf", lines)]
